@@ -1,0 +1,182 @@
+//! What the threads of one proxy show each other: a doorbell, how full each is, counters, and the
+//! mailboxes. Everything here is atomic and nothing here blocks. Knows no table.
+
+use crate::completion::{Mailbox, Outcome, Stale, Ticket};
+use crate::fail::FailReason;
+use crate::sys::{RawFd, Sys};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+/// What the whole proxy is told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Order {
+    /// Accept and relay.
+    Run = 0,
+    /// Take what is queued, accept nothing more, finish what runs.
+    Drain = 1,
+    /// End at once: what runs is reset.
+    Stop = 2,
+}
+
+/// One thread's doorbell, fill and counters; a cache line of its own, so that no thread slows
+/// another by counting. All zeroes: not running.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct Share {
+    /// The eventfd, 0 when the thread does not run.
+    doorbell: AtomicI32,
+    pub(crate) occupied: AtomicU32,
+    pub(crate) limit: AtomicU32,
+    pub(crate) aside: AtomicBool,
+    /// What happened so far.
+    pub counters: Counters,
+}
+
+/// What happened on one thread since its start. Each has one writer, the thread itself.
+#[derive(Debug)]
+pub struct Counters {
+    accepted: AtomicU64,
+    connected: AtomicU64,
+    closed: AtomicU64,
+    bytes: AtomicU64,
+    failed: [AtomicU64; FailReason::ALL.len() + 1],
+}
+
+impl Counters {
+    const fn new() -> Self {
+        Counters {
+            accepted: AtomicU64::new(0),
+            connected: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            failed: [const { AtomicU64::new(0) }; FailReason::ALL.len() + 1],
+        }
+    }
+
+    /// Connections taken from the source.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Connections whose dest was reached.
+    pub fn connected(&self) -> u64 {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Connections that ended, however.
+    pub fn closed(&self) -> u64 {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Bytes relayed by the connections that ended, both directions.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Connections that ended, or were not made, for this reason.
+    pub fn failed(&self, reason: FailReason) -> u64 {
+        self.failed[reason as usize].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_accepted(&self) {
+        add(&self.accepted, 1);
+    }
+
+    pub(crate) fn count_connected(&self) {
+        add(&self.connected, 1);
+    }
+
+    pub(crate) fn count_failed(&self, reason: FailReason) {
+        add(&self.failed[reason as usize], 1);
+    }
+
+    pub(crate) fn count_closed(&self, bytes: u64, reason: Option<FailReason>) {
+        add(&self.closed, 1);
+        add(&self.bytes, bytes);
+        if let Some(reason) = reason {
+            self.count_failed(reason);
+        }
+    }
+}
+
+/// One writer: a load and a store, no locked instruction.
+fn add(counter: &AtomicU64, by: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+}
+
+impl Share {
+    pub(crate) const fn new() -> Self {
+        Share {
+            doorbell: AtomicI32::new(0),
+            occupied: AtomicU32::new(0),
+            limit: AtomicU32::new(0),
+            aside: AtomicBool::new(false),
+            counters: Counters::new(),
+        }
+    }
+
+    /// Connections this thread holds now.
+    pub fn occupied(&self) -> u32 {
+        self.occupied.load(Ordering::Relaxed)
+    }
+
+    /// Connections this thread may hold.
+    pub fn limit(&self) -> u32 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_doorbell(&self, eventfd: RawFd) {
+        self.doorbell.store(eventfd, Ordering::Release);
+    }
+
+    /// Wakes the thread, if it runs.
+    pub(crate) fn ring<K: Sys>(&self, sys: K) {
+        let eventfd = self.doorbell.load(Ordering::Acquire);
+        if eventfd != 0 {
+            sys.ring(eventfd);
+        }
+    }
+}
+
+/// What all threads of one proxy see.
+#[derive(Clone, Copy, Debug)]
+pub struct Commons<'a> {
+    pub(crate) mailboxes: &'a [Mailbox],
+    pub(crate) shares: &'a [Share],
+    pub(crate) order: &'a AtomicU8,
+}
+
+impl Commons<'_> {
+    /// Reports the outcome of a connect from any thread, and wakes the worker that awaits it.
+    ///
+    /// `Ok`: the worker owns the descriptor now. [`Stale`]: the ticket was used, or its connection
+    /// timed out or was aborted; the descriptor is still the caller's. O(1).
+    pub fn complete<K: Sys>(&self, sys: K, ticket: Ticket, outcome: Outcome) -> Result<(), Stale> {
+        let mailbox = self.mailboxes.get(ticket.mailbox as usize).ok_or(Stale)?;
+        mailbox.complete(ticket.generation, outcome)?;
+        if let Some(share) = self.shares.get(ticket.thread as usize) {
+            share.ring(sys);
+        }
+        Ok(())
+    }
+
+    /// Tells every thread what to do from now on; an order is never taken back to a lesser one.
+    pub fn order<K: Sys>(&self, sys: K, order: Order) {
+        self.order.fetch_max(order as u8, Ordering::AcqRel);
+        self.shares.iter().for_each(|share| share.ring(sys));
+    }
+
+    /// What the proxy was told last.
+    pub fn ordered(&self) -> Order {
+        match self.order.load(Ordering::Acquire) {
+            0 => Order::Run,
+            1 => Order::Drain,
+            _ => Order::Stop,
+        }
+    }
+
+    /// Each thread's fill and counters.
+    pub fn shares(&self) -> &[Share] {
+        self.shares
+    }
+}

@@ -1,0 +1,3 @@
+//! The tcp transport.
+#![no_std]
+pub mod resolve;
