@@ -140,7 +140,7 @@ impl<'a, K: Sys> Relay<'a, K> {
 
     /// Socket to pipe. The pipe is empty, so EAGAIN can only mean that the socket is.
     fn splice_in(&mut self, from: &mut End<'_>, pipe: Pipe) -> Result<usize, Pumped> {
-        match self.sys.splice(from.fd, pipe.write, SPLICE_BYTES) {
+        match self.sys.splice(from.fd, pipe.write(), SPLICE_BYTES) {
             Ok(0) => {
                 from.side.flags.set(Flags::ENDED);
                 Ok(0)
@@ -167,7 +167,7 @@ impl<'a, K: Sys> Relay<'a, K> {
         let flow = from.flow();
         let Some(pipe) = flow.pipe else { unreachable!("{flow:?}: bytes without a pipe") };
         self.be_prompt(to, flow.bytes as usize);
-        match self.sys.splice(pipe.read, to.fd, flow.bytes as usize) {
+        match self.sys.splice(pipe.read(), to.fd, flow.bytes as usize) {
             Ok(0) | Err(Errno::INTR) => Ok(()),
             Ok(bytes) => {
                 flow.bytes -= bytes as u32;
@@ -203,7 +203,7 @@ impl<'a, K: Sys> Relay<'a, K> {
                 unreachable!("a pipe is in stock")
             };
             flow.pipe = Some(pipe);
-            match self.sys.write_pipe(pipe.write, &self.buffer[sent..bytes]) {
+            match self.sys.write_pipe(pipe.write(), &self.buffer[sent..bytes]) {
                 Ok(kept) if kept == bytes - sent => flow.bytes = kept as u32,
                 // An empty pipe of 64 KiB takes 64 KiB (pipe(7)); should it not, bytes are lost and
                 // the connection cannot go on.
@@ -357,7 +357,7 @@ impl<K: Sys> Pipes<K> {
         match self.sys.pipe() {
             Ok((read, write, capacity)) if capacity >= BUFFER_BYTES => {
                 self.open += 1;
-                self.empty.push(Pipe { read, write }).is_ok()
+                Pipe::new(read, write).is_some_and(|pipe| self.empty.push(pipe).is_ok())
             }
             // A user past pipe-user-pages-soft gets pipes of two pages (pipe(7)).
             Ok((read, write, _)) => {
@@ -384,8 +384,8 @@ impl<K: Sys> Pipes<K> {
     }
 
     fn destroy(&mut self, pipe: Pipe) {
-        self.sys.close(pipe.read);
-        self.sys.close(pipe.write);
+        self.sys.close(pipe.read());
+        self.sys.close(pipe.write());
         self.open -= 1;
     }
 }

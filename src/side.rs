@@ -4,6 +4,7 @@
 use crate::address::{Address, Family};
 use crate::sys::RawFd;
 use core::fmt;
+use core::num::NonZero;
 
 /// Which end of a connection a side is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,11 +118,28 @@ impl Flags {
     }
 }
 
-/// The two ends of a pipe; 0 where there is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+/// The two ends of a pipe. Never 0, so that none at all is all zeroes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pipe {
-    pub(crate) read: RawFd,
-    pub(crate) write: RawFd,
+    read: NonZero<RawFd>,
+    write: NonZero<RawFd>,
+}
+
+static_assertions::assert_eq_size!(Option<Pipe>, [RawFd; 2]);
+
+impl Pipe {
+    /// `None` for descriptor 0, which is no pipe of ours.
+    pub(crate) fn new(read: RawFd, write: RawFd) -> Option<Pipe> {
+        Some(Pipe { read: NonZero::new(read)?, write: NonZero::new(write)? })
+    }
+
+    pub(crate) fn read(self) -> RawFd {
+        self.read.get()
+    }
+
+    pub(crate) fn write(self) -> RawFd {
+        self.write.get()
+    }
 }
 
 /// Where the bytes rest that were read from a side and not yet written to the other.
@@ -142,8 +160,10 @@ pub struct Dialing {
     pub notes: [u8; 8],
 }
 
-/// What a side is doing.
+/// What a side is doing. The representation is named so that idle is all zeroes: left to itself the
+/// compiler hides the variant in a niche, and the table lands in the program's file.
 #[derive(Clone, Copy, Debug)]
+#[repr(u8)]
 pub(crate) enum Stage {
     /// Nothing; on a source side the next vacant connection + 1.
     Idle { next_vacant: u32 },
