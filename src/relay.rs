@@ -126,9 +126,10 @@ impl<'a, K: Sys> Relay<'a, K> {
         }
     }
 
-    /// The pipe to splice into, if the side is bulk and one can be had.
+    /// The pipe to splice into, if the side is bulk and one can be had. splice never gets past an
+    /// urgent mark, recv does.
     fn pipe_for_bulk(&mut self, from: &mut End<'_>) -> Option<Pipe> {
-        if !from.side.flags.has(Flags::BULK) {
+        if !from.side.flags.has(Flags::BULK) || from.side.flags.has(Flags::URGENT) {
             return None;
         }
         let flow = from.flow();
@@ -141,8 +142,10 @@ impl<'a, K: Sys> Relay<'a, K> {
     /// Socket to pipe. The pipe is empty, so EAGAIN can only mean that the socket is.
     fn splice_in(&mut self, from: &mut End<'_>, pipe: Pipe) -> Result<usize, Pumped> {
         match self.sys.splice(from.fd, pipe.write(), SPLICE_BYTES) {
+            // The end, or an urgent mark with the end behind it, which splice takes for the end: a
+            // recv can tell.
             Ok(0) => {
-                from.side.flags.set(Flags::ENDED);
+                from.side.flags.clear(Flags::BULK);
                 Ok(0)
             }
             Ok(bytes) => {
@@ -248,10 +251,10 @@ impl<'a, K: Sys> Relay<'a, K> {
         }
         if bytes < BUFFER_BYTES && !flags.has(Flags::URGENT) {
             // A short read has emptied the socket. If its end had been seen before, in order, then
-            // the end is all that is left.
+            // the end is all that is left, unless an urgent mark was missed while muted.
             if !flags.any(Flags::HANGUP.or(Flags::ERROR)) {
                 flags.clear(Flags::READABLE);
-            } else if !flags.any(Flags::ERROR.or(Flags::BROKEN)) {
+            } else if !flags.any(Flags::ERROR.or(Flags::BROKEN).or(Flags::MUTED)) {
                 flags.set(Flags::ENDED);
             }
         }
