@@ -220,6 +220,7 @@ impl Proxy {
         let start = Instant::now();
         while self.process.sockets() != count {
             let now = self.process.sockets();
+            assert!(self.is_alive(), "the program is no more");
             assert!(start.elapsed() < PATIENCE, "{now} sockets stay open, not {count}");
             thread::sleep(Duration::from_millis(5));
         }
@@ -249,17 +250,19 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        if let Ok(None) = self.child.try_wait() {
-            // Both may be gone already; strace ends with the process it traces.
-            let _ = nix::sys::signal::kill(self.process.0, Signal::SIGKILL);
-            if thread::panicking() {
-                eprintln!("the program said: {}", self.stderr());
-            }
-            if self.process != Process::child(&self.child) {
-                thread::sleep(Duration::from_millis(50));
-            }
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+        let ended = self.child.try_wait().ok().flatten();
+        if thread::panicking() {
+            eprintln!("the program ({ended:?}) said: {}", self.stderr());
         }
+        if ended.is_some() {
+            return;
+        }
+        // Both may be gone already; strace ends with the process it traces.
+        let _ = nix::sys::signal::kill(self.process.0, Signal::SIGKILL);
+        if self.process != Process::child(&self.child) {
+            thread::sleep(Duration::from_millis(50));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -167,8 +167,13 @@ pub fn assert_rest(stream: &mut TcpStream, expected: &[u8]) {
 
 /// Closes with an RST; what the kernel has not sent yet is lost.
 pub fn reset(stream: TcpStream) {
-    let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-    socket::setsockopt(&stream, sockopt::Linger, &linger).expect("a socket can linger");
+    linger(&stream, 0);
+}
+
+/// How many seconds a close waits for what was not sent yet (SO_LINGER); 0 is a reset.
+pub fn linger(stream: &TcpStream, seconds: i32) {
+    let linger = nix::libc::linger { l_onoff: 1, l_linger: seconds };
+    socket::setsockopt(stream, sockopt::Linger, &linger).expect("a socket can linger");
 }
 
 /// Ends this direction in order.

@@ -29,7 +29,7 @@ fn exchange(ends: (TcpStream, TcpStream), seed: u64, up: usize, down: usize) {
     });
     assert_rest(&mut client, &pattern(seed + 1, down));
     reads.join().expect("the server gets every byte");
-    sends.map(|send| send.join().expect("all is taken"));
+    sends.into_iter().for_each(|send| send.join().expect("all is taken"));
 }
 
 /// The sizes at which a buffer, a pipe or a read is empty, full, or one too many.
