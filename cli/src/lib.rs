@@ -1,0 +1,8 @@
+//! The parts of the program `seaprox` that do not relay: what it is told (arguments, endpoints),
+//! what it asks of the system (descriptors, signals), what it says (log, exit codes), and the seal
+//! on the heap. The engine knows none of it.
+pub mod activation;
+pub mod duration;
+pub mod endpoint;
+pub mod shown;
+pub mod sys;
