@@ -29,6 +29,11 @@ impl Refused {
     pub fn new(argument: &[u8], reason: impl Into<String>) -> Self {
         Refused { argument: Shown(argument).to_string(), reason: reason.into() }
     }
+
+    /// Why, and what to do, without the argument.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
 }
 
 impl fmt::Display for Refused {

@@ -2,7 +2,10 @@
 //! what it asks of the system (descriptors, signals), what it says (log, exit codes), and the seal
 //! on the heap. The engine knows none of it.
 pub mod activation;
+pub mod args;
 pub mod duration;
 pub mod endpoint;
+mod help;
+pub mod log;
 pub mod shown;
 pub mod sys;
