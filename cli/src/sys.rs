@@ -37,3 +37,36 @@ pub fn is_listener(fd: i32) -> io::Result<bool> {
     Ok(socket_option(fd, libc::SO_TYPE)? == libc::SOCK_STREAM
         && socket_option(fd, libc::SO_ACCEPTCONN)? == 1)
 }
+
+/// Standard error.
+pub const STDERR: i32 = 2;
+
+/// Writes what the descriptor takes (write(2)); blocks as it does. No allocation.
+pub fn write(fd: i32, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: reads `bytes.len()` bytes; a bad descriptor is an error.
+    let written = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+    usize::try_from(written).map_err(|_| io::Error::last_os_error())
+}
+
+/// Waits until the descriptor can be written, for ever if `None` (poll(2)). No allocation.
+pub fn wait_writable(fd: i32, timeout_millis: Option<u16>) -> bool {
+    let mut wait = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: one entry, which outlives the call.
+    let ready = unsafe { libc::poll(&raw mut wait, 1, timeout_millis.map_or(-1, i32::from)) };
+    ready == 1
+}
+
+/// The device and inode of an open descriptor (fstat(2)).
+pub fn device_and_inode(fd: i32) -> Option<(u64, u64)> {
+    let mut status = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: fstat fills the whole struct when it gives 0.
+    let status = unsafe {
+        if libc::fstat(fd, status.as_mut_ptr()) != 0 {
+            return None;
+        }
+        status.assume_init()
+    };
+    // On 32-bit machines the fields are narrower.
+    #[allow(clippy::useless_conversion)]
+    Some((u64::from(status.st_dev), u64::from(status.st_ino)))
+}
