@@ -9,5 +9,6 @@ pub mod exit;
 mod help;
 pub mod line;
 pub mod log;
+pub mod seal;
 pub mod shown;
 pub mod sys;
