@@ -11,4 +11,5 @@ pub mod line;
 pub mod log;
 pub mod seal;
 pub mod shown;
+pub mod signals;
 pub mod sys;

@@ -4,6 +4,7 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::time::Duration;
 
 /// The number of the network interface of this name (if_nametoindex(3)).
 pub fn interface_number(name: &CStr) -> Option<u32> {
@@ -69,4 +70,61 @@ pub fn device_and_inode(fd: i32) -> Option<(u64, u64)> {
     // On 32-bit machines the fields are narrower.
     #[allow(clippy::useless_conversion)]
     Some((u64::from(status.st_dev), u64::from(status.st_ino)))
+}
+
+/// A set of signals (sigsetops(3)).
+pub struct SignalSet(libc::sigset_t);
+
+impl SignalSet {
+    /// The set of these signals.
+    pub fn of(signals: &[i32]) -> SignalSet {
+        let mut set = std::mem::MaybeUninit::uninit();
+        // SAFETY: sigemptyset fills the whole set; sigaddset refuses what is no signal.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            signals.iter().for_each(|signal| {
+                libc::sigaddset(set.as_mut_ptr(), *signal);
+            });
+            SignalSet(set.assume_init())
+        }
+    }
+
+    /// Blocks them in this thread and those it starts from now on (pthread_sigmask(3)).
+    pub fn block(&self) -> io::Result<()> {
+        // SAFETY: reads the set; the old mask is not asked for.
+        match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &self.0, std::ptr::null_mut()) } {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+
+    /// Takes one of them that is pending, or waits for one, for at most `limit` (sigtimedwait(2)).
+    /// They must be blocked. `None`: the time is over, or something else woke the thread.
+    pub fn wait(&self, limit: Option<Duration>) -> Option<i32> {
+        let timeout = limit.map(|limit| {
+            // SAFETY: a timespec is plain numbers; zeroes are one. (Where its fields have padding
+            // they cannot be named all.)
+            let mut timeout: libc::timespec = unsafe { std::mem::zeroed() };
+            timeout.tv_sec = limit.as_secs().try_into().unwrap_or(libc::time_t::MAX);
+            timeout.tv_nsec = limit.subsec_nanos() as _;
+            timeout
+        });
+        let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: reads the set and the time, both outlive the call; a null time waits for ever
+        // on Linux, and no siginfo is asked for.
+        let signal = unsafe { libc::sigtimedwait(&self.0, std::ptr::null_mut(), timeout) };
+        (signal > 0).then_some(signal)
+    }
+}
+
+/// Ignores a signal in the whole process (signal(2)).
+pub fn ignore(signal: i32) {
+    // SAFETY: installs no handler.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// Sends a signal to this process: the thread that waits for it takes it (kill(2)).
+pub fn signal_self(signal: i32) {
+    // SAFETY: getpid cannot fail, and kill touches no memory.
+    unsafe { libc::kill(libc::getpid(), signal) };
 }
