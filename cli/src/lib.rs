@@ -9,6 +9,7 @@ pub mod exit;
 mod help;
 pub mod line;
 pub mod log;
+pub mod nofile;
 pub mod seal;
 pub mod shown;
 pub mod signals;

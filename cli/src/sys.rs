@@ -128,3 +128,25 @@ pub fn signal_self(signal: i32) {
     // SAFETY: getpid cannot fail, and kill touches no memory.
     unsafe { libc::kill(libc::getpid(), signal) };
 }
+
+/// Soft and hard limit of open descriptors (getrlimit(2), RLIMIT_NOFILE).
+pub fn descriptor_limits() -> io::Result<(u64, u64)> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: fills the struct.
+    match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } {
+        // On 32-bit machines the fields are narrower.
+        #[allow(clippy::useless_conversion)]
+        0 => Ok((u64::from(limit.rlim_cur), u64::from(limit.rlim_max))),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Sets the soft limit of open descriptors; above the hard one it is an error (setrlimit(2)).
+pub fn set_descriptor_limits(soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft as _, rlim_max: hard as _ };
+    // SAFETY: reads the struct.
+    match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
