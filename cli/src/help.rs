@@ -146,7 +146,11 @@ fn sizes(bounds: Bounds) -> [Arg; 4] {
             .hide_possible_values(true)
             .value_parser(PossibleValuesParser::new(["wait", "refuse"]))
             .default_value("wait")
-            .help("At the limit, let clients wait in the backlog, or reset"),
+            .help("At the limit, let clients wait, or refuse them")
+            .long_help(
+                "At the limit, leave clients in the backlog until there is room,\n\
+                or accept and reset them",
+            ),
         socket_buffer(),
     ]
 }

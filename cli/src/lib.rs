@@ -3,13 +3,18 @@
 //! on the heap. The engine knows none of it.
 pub mod activation;
 pub mod args;
+pub mod bound;
 pub mod duration;
 pub mod endpoint;
 pub mod exit;
 mod help;
+pub mod limits;
 pub mod line;
 pub mod log;
+mod logfmt;
+pub mod memory;
 pub mod nofile;
+pub mod notify;
 pub mod seal;
 pub mod shown;
 pub mod signals;

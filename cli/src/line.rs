@@ -104,7 +104,9 @@ mod tests {
             prop_assert!(line.len() <= 64 && line.ends_with('\n'));
             prop_assert_eq!(line.chars().filter(|c| c.is_control()).count(), 1);
             prop_assert!(!cut || line.trim_end_matches(['\n', '"']).ends_with("..."));
-            let whole: usize = texts.iter().map(|text| text.len() + 3).sum();
+            let shown = |c: char| if c.is_control() { 1 } else { c.len_utf8() };
+            let whole: usize =
+                texts.iter().map(|text| text.chars().map(shown).sum::<usize>() + 3).sum();
             prop_assert_eq!(cut, whole + 4 > 64, "{}", whole);
         }
     }

@@ -1,2 +1,62 @@
-//! The program.
-fn main() {}
+//! The program `seaprox`.
+
+use seaprox_cli::args::{self, Answer, Bounds, Command, Config};
+use seaprox_cli::exit::{ExitCode, fail};
+use seaprox_cli::limits::{Kernel, Limits};
+use seaprox_cli::log::{self, LOG, Level, Options};
+use seaprox_cli::memory::{MAX_NUM_CONNECTIONS, NUM_THREADS, PARTS};
+use seaprox_cli::nofile::{self, Wish};
+use seaprox_cli::seal::{self, Sealable};
+use seaprox_cli::signals::Signals;
+use std::fmt;
+use std::io::Write;
+use std::process;
+
+#[global_allocator]
+static HEAP: Sealable = Sealable;
+
+fn main() {
+    seal::hook_panics();
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let bounds = Bounds { connections: MAX_NUM_CONNECTIONS, threads: NUM_THREADS, cpus };
+    let code = match args::parse(std::env::args_os(), bounds) {
+        Ok(Command::Static(config)) => run(&config),
+        Ok(Command::Limits { socket_buffer_bytes }) => {
+            let wish = wish(MAX_NUM_CONNECTIONS, NUM_THREADS);
+            let kernel = Kernel::of_this_machine();
+            print(Limits { parts: &PARTS, wish, kernel, socket_buffer_bytes })
+        }
+        Err(Answer::Say(text)) => print(text),
+        Err(Answer::Refuse(line)) => fail(ExitCode::Usage, line),
+    };
+    process::exit(i32::from(code as u8));
+}
+
+/// A reader that left early wanted no more.
+fn print(text: impl fmt::Display) -> ExitCode {
+    match write!(std::io::stdout(), "{text}") {
+        Ok(()) => ExitCode::Done,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::Done,
+        Err(error) => fail(ExitCode::Failed, format_args!("stdout: cannot write: {error}")),
+    }
+}
+
+fn wish(connections: usize, threads: usize) -> Wish {
+    let pipes = nofile::pipes_for(connections, nofile::pipe_user_pages_soft());
+    Wish { connections, threads, listeners: 1, pipes }
+}
+
+fn run(config: &Config) -> ExitCode {
+    // Before any thread is started: they inherit what is blocked.
+    let _signals = Signals::block()
+        .unwrap_or_else(|error| fail(ExitCode::of(&error), format_args!("signals: {error}")));
+    LOG.start(Options::stderr(config.log))
+        .unwrap_or_else(|error| fail(ExitCode::of(&error), format_args!("log: {error}")));
+    let wish = wish(config.connections_max, config.threads);
+    let plan = nofile::raise(&wish)
+        .unwrap_or_else(|error| fail(ExitCode::of(&error), format_args!("descriptors: {error}")));
+    if let Some(lowered) = plan.warning(&wish) {
+        log::event(Level::Warn, "fewer connections").field("why", lowered).send();
+    }
+    fail(ExitCode::Unavailable, "static: this build has no engine")
+}

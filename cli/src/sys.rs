@@ -150,3 +150,9 @@ pub fn set_descriptor_limits(soft: u64, hard: u64) -> io::Result<()> {
         _ => Err(io::Error::last_os_error()),
     }
 }
+
+/// The bytes of a page (sysconf(3)).
+pub fn page_bytes() -> u64 {
+    // SAFETY: touches no memory.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
