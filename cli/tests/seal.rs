@@ -1,16 +1,25 @@
 //! What happens after the seal, in processes of their own: this program starts itself again, as a
 //! child that does one thing and ends.
 
+use seaprox::completion::{Mailbox, Outcome};
+use seaprox::share::Commons;
 use seaprox_cli::log::{self, Level, Options};
 use seaprox_cli::seal::{Sealable, hook_panics, seal};
+use seaprox_tcp::resolve::{Lookup, Resolve};
+use seaprox_tcp::resolver::{self, Resolver};
 use std::hint::black_box;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::AtomicU8;
 use std::time::{Duration, Instant};
 
 #[global_allocator]
 static HEAP: Sealable = Sealable;
+
+static RESOLVER: Resolver<4, 2> = Resolver::new();
+static MAILBOXES: [Mailbox; 2] = [const { Mailbox::new() }; 2];
+static ORDER: AtomicU8 = AtomicU8::new(0);
 
 const CHILD: &str = "SEAPROX_TEST_CHILD";
 const SIGABRT: i32 = 6;
@@ -25,6 +34,8 @@ fn main() {
 fn child(what: &str) {
     hook_panics();
     log::LOG.start(Options::stderr(Level::Info)).unwrap();
+    let commons = Commons::of_mailboxes(&MAILBOXES, &ORDER);
+    RESOLVER.start(commons, resolver::Options { threads: 2, prefer_ipv4: false }).unwrap();
     let mut kept = vec![0u8; 1000];
     let held = seal();
     assert!(held.bytes >= 1000 && held.allocations > 0, "{held:?}");
@@ -38,7 +49,26 @@ fn child(what: &str) {
             log::event(Level::Info, "alive").field("n", format_args!("{} {}", 1, 2)).send();
             assert!(log::LOG.flush(Duration::from_secs(5)));
         }
+        "resolves" => resolve(commons),
         other => panic!("{other}?"),
+    }
+}
+
+/// libc may allocate on the resolver's threads, we may not: two names, each again after a flush.
+fn resolve(commons: Commons<'static>) {
+    for generation in 1..=2 {
+        for (mailbox, name, known) in [(0, "localhost", true), (1, "a b", false)] {
+            let ticket = commons.await_outcome(mailbox, generation);
+            assert_eq!(RESOLVER.lookup(name, ticket), Lookup::Waiting);
+            let outcome = loop {
+                match commons.take(mailbox) {
+                    Some(outcome) => break outcome,
+                    None => std::thread::sleep(Duration::from_millis(1)),
+                }
+            };
+            assert_eq!(outcome == Outcome::Resolved, known);
+        }
+        RESOLVER.flush();
     }
 }
 
@@ -59,6 +89,9 @@ fn parent() {
     }
 
     let (status, said) = run("frees");
+    assert!(status.success() && said.is_empty(), "{status} {said}");
+
+    let (status, said) = run("resolves");
     assert!(status.success() && said.is_empty(), "{status} {said}");
 
     let (status, said) = run("logs");
