@@ -2,9 +2,11 @@
 //! allocates nothing, so it may end a sealed process too.
 
 use crate::line::Line;
+use crate::log::LOG;
 use crate::sys;
 use std::fmt::{self, Write as _};
 use std::io;
+use std::time::Duration;
 
 /// What the exit code tells the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +58,18 @@ pub fn say(message: impl fmt::Display) {
     }
 }
 
-/// Ends the process with one line `seaprox: MESSAGE`.
+/// How long the end waits for the log to be written.
+const LOG_LIMIT: Duration = Duration::from_millis(500);
+
+/// Ends the process once the log is written, or a little later if nobody reads it.
+pub fn end(code: ExitCode) -> ! {
+    LOG.flush(LOG_LIMIT);
+    std::process::exit(i32::from(code as u8))
+}
+
+/// Ends the process with one line `seaprox: MESSAGE`, after those of the log.
 pub fn fail(code: ExitCode, message: impl fmt::Display) -> ! {
+    LOG.flush(LOG_LIMIT);
     say(message);
     std::process::exit(i32::from(code as u8))
 }

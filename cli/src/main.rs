@@ -1,7 +1,7 @@
 //! The program `seaprox`.
 
 use seaprox_cli::args::{self, Answer, Bounds, Command, Config};
-use seaprox_cli::exit::{ExitCode, fail};
+use seaprox_cli::exit::{ExitCode, end, fail};
 use seaprox_cli::limits::{Kernel, Limits};
 use seaprox_cli::log::{self, LOG, Level, Options};
 use seaprox_cli::memory::{MAX_NUM_CONNECTIONS, NUM_THREADS, PARTS};
@@ -10,7 +10,6 @@ use seaprox_cli::seal::{self, Sealable};
 use seaprox_cli::signals::Signals;
 use std::fmt;
 use std::io::Write;
-use std::process;
 
 #[global_allocator]
 static HEAP: Sealable = Sealable;
@@ -29,7 +28,7 @@ fn main() {
         Err(Answer::Say(text)) => print(text),
         Err(Answer::Refuse(line)) => fail(ExitCode::Usage, line),
     };
-    process::exit(i32::from(code as u8));
+    end(code);
 }
 
 /// A reader that left early wanted no more.
