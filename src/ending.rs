@@ -214,7 +214,8 @@ where
         let settled = self.table.side(SideKey::dest(connection)).flags.has(Flags::SETTLED);
         let settle = (!settled).then(|| now.after(SETTLE_MILLIS));
         let over = (stamps.over != 0).then(|| instant_of(stamps.over, now));
-        let idle = self.options.idle_millis.map(|millis| instant_of(stamps.touched, now).after(millis));
+        let idle =
+            self.options.idle_millis.map(|millis| instant_of(stamps.touched, now).after(millis));
         match [settle, over, idle].into_iter().flatten().min() {
             Some(at) => self.timers.arm(connection, at),
             None => self.timers.disarm(connection),
@@ -228,7 +229,8 @@ where
         let stamps = self.table.stamps[connection];
         if stamps.over != 0 && millis_until(stamps.over, now) <= 0 {
             let in_error = Flags::ERROR.or(Flags::BROKEN);
-            let reset = [source, dest].into_iter().any(|key| self.table.side(key).flags.any(in_error));
+            let reset =
+                [source, dest].into_iter().any(|key| self.table.side(key).flags.any(in_error));
             let reason = if reset { FailReason::Reset } else { FailReason::HalfClosed };
             self.finish(connection, Some(reason));
             return;

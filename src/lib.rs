@@ -14,6 +14,7 @@ extern crate std;
 pub mod address;
 mod admission;
 pub mod completion;
+pub mod connector;
 mod ending;
 pub mod fail;
 pub mod poller;

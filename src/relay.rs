@@ -100,7 +100,11 @@ impl<'a, K: Sys> Relay<'a, K> {
                 continue;
             }
             if from.side.flags.has(Flags::ENDED) {
-                return if from.side.flags.has(Flags::BROKEN) { Pumped::Reset } else { Pumped::Ended };
+                return if from.side.flags.has(Flags::BROKEN) {
+                    Pumped::Reset
+                } else {
+                    Pumped::Ended
+                };
             }
             if !from.side.flags.has(Flags::READABLE) {
                 return Pumped::Drained;

@@ -172,8 +172,8 @@ impl<'a> Iterator for Tables<'a> {
             return None;
         }
         let thread = self.next;
-        let connections = self.connections / self.threads
-            + usize::from(thread < self.connections % self.threads);
+        let connections =
+            self.connections / self.threads + usize::from(thread < self.connections % self.threads);
         let first_mailbox = self.first_mailbox;
         self.next += 1;
         self.first_mailbox += connections;

@@ -140,8 +140,7 @@ impl<'a> Table<'a> {
             self.side_mut(side).vacate();
         }
         self.stamps[connection] = Stamps::default();
-        self.side_mut(SideKey::source(connection)).stage =
-            Stage::Idle { next_vacant: self.vacant };
+        self.side_mut(SideKey::source(connection)).stage = Stage::Idle { next_vacant: self.vacant };
         self.vacant = connection as u32 + 1;
         self.occupied -= 1;
     }

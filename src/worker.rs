@@ -265,9 +265,7 @@ where
             return true;
         }
         let before = side.bytes;
-        let stopped = self
-            .relay
-            .pump(End { fd: from_fd, side }, End { fd: to_fd, side: other });
+        let stopped = self.relay.pump(End { fd: from_fd, side }, End { fd: to_fd, side: other });
         if self.options.idle_millis.is_some() && self.table.side(from).bytes != before {
             self.touch(from.connection());
         }
