@@ -271,6 +271,7 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
             notes.fail(reason_of(errno));
         }
         dial.desk.poller.retire(fd);
+        dial.fd = None;
         if let Some(race) = self.race_of(dial.side).and_then(|own| self.races[own].take()) {
             let attempt = Attempt { fd: race.fd, peer: race.peer, registered: true };
             return Step::Attempt(attempt, self.wake_at(dial.desk.now, notes));
@@ -291,7 +292,7 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
         let Some(race) = self.races[own].take() else { unreachable!("just found") };
         match self.sys.take_error(race.fd).and_then(|()| self.verify(race.fd, race.peer)) {
             Ok(()) => {
-                if let Some(loser) = dial.fd {
+                if let Some(loser) = dial.fd.take() {
                     dial.desk.poller.retire(loser);
                 }
                 Step::Adopted(Attempt { fd: race.fd, peer: race.peer, registered: true })
