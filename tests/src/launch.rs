@@ -19,6 +19,7 @@ pub struct Launch {
     targets: Vec<String>,
     options: Vec<String>,
     wrapper: Vec<OsString>,
+    stdin: Option<Stdio>,
     stderr: Option<Stdio>,
     uid: Option<u32>,
 }
@@ -31,6 +32,7 @@ impl Launch {
             targets: vec![target.to_string()],
             options: vec!["--threads".into(), "1".into()],
             wrapper: Vec::new(),
+            stdin: None,
             stderr: None,
             uid: None,
         }
@@ -83,6 +85,12 @@ impl Launch {
         self
     }
 
+    /// What is open as stdin.
+    pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
+        self.stdin = Some(stdin.into());
+        self
+    }
+
     /// Runs as this user.
     pub fn user(mut self, uid: u32) -> Self {
         self.uid = Some(uid);
@@ -95,7 +103,8 @@ impl Launch {
         words.extend(["static".into(), listen.into()]);
         words.extend(self.targets.iter().chain(&self.options).map(OsString::from));
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null());
+        command.args(&words[1..]).stdout(Stdio::null());
+        command.stdin(self.stdin.take().unwrap_or_else(Stdio::null));
         command.stderr(self.stderr.take().unwrap_or_else(Stdio::piped));
         if let Some(uid) = self.uid {
             command.uid(uid).gid(uid);
@@ -108,15 +117,23 @@ impl Launch {
     /// # Panics
     /// It does not.
     #[track_caller]
-    pub fn start(mut self) -> Proxy {
-        let address = vacant_address();
+    pub fn start(self) -> Proxy {
+        let address = self.listen.as_ref().and_then(|listen| listen.parse().ok());
+        self.start_at(address.unwrap_or_else(vacant_address))
+    }
+
+    /// The same where [`Launch::listen`] is given a port alone.
+    #[track_caller]
+    pub fn start_on(self, port: u16) -> Proxy {
+        self.start_at((crate::peer::loopback(false), port).into())
+    }
+
+    #[track_caller]
+    fn start_at(mut self, address: SocketAddr) -> Proxy {
         let listen = self.listen.clone().unwrap_or_else(|| address.to_string());
         let mut child = self.spawn(&listen);
         let stderr = collect(&mut child);
         let mut proxy = Proxy { process: Process::child(&child), child, address, stderr };
-        if let Ok(address) = listen.parse() {
-            proxy.address = address;
-        }
         eventually("the program listens", || {
             if let Ok(Some(status)) = proxy.child.try_wait() {
                 panic!("the program ended: {status}: {}", proxy.stderr());

@@ -3,9 +3,11 @@
 use crate::bytes::{Numbers, assert_same, pattern};
 use crate::{PATIENCE, eventually};
 use nix::errno::Errno;
-use nix::sys::socket::{self, Backlog, MsgFlags, sockopt};
+use nix::sys::socket::{
+    self, AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, sockopt,
+};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::{self, JoinHandle};
@@ -37,7 +39,7 @@ pub fn listen() -> TcpListener {
 /// A backend that answers nobody: its backlog is full, so the kernel drops what asks.
 pub struct Blackhole {
     listener: TcpListener,
-    _fillers: Vec<TcpStream>,
+    fillers: Vec<TcpStream>,
 }
 
 impl Blackhole {
@@ -51,12 +53,25 @@ impl Blackhole {
             fillers.push(filler);
             assert!(fillers.len() < 10, "the backlog never fills");
         }
-        Blackhole { listener, _fillers: fillers }
+        Blackhole { listener, fillers }
     }
 
     /// Where it is.
     pub fn address(&self) -> SocketAddr {
         self.listener.local_addr().expect("a listener has an address")
+    }
+
+    /// Makes room in its backlog, and takes the next client that is none of its own.
+    pub fn open(&self) -> TcpStream {
+        let own: Vec<_> =
+            self.fillers.iter().filter_map(|stream| stream.local_addr().ok()).collect();
+        loop {
+            let stream = accept(&self.listener);
+            let peer = stream.peer_addr().expect("it is connected");
+            if !own.contains(&peer) {
+                return stream;
+            }
+        }
     }
 }
 
@@ -111,6 +126,43 @@ pub fn patient(stream: TcpStream) -> TcpStream {
 #[track_caller]
 pub fn connect(address: SocketAddr) -> TcpStream {
     patient(TcpStream::connect_timeout(&address, PATIENCE).expect("it listens"))
+}
+
+/// Connects, says `words` and expects a reset and nothing else, which may come before the connect
+/// has returned.
+///
+/// # Panics
+/// It gets something else.
+#[track_caller]
+pub fn assert_refused(address: SocketAddr, words: &[u8]) {
+    match TcpStream::connect(address) {
+        Ok(stream) => {
+            let mut stream = patient(stream);
+            // It may be reset before it has said a word.
+            let _ = stream.write_all(words);
+            assert_ends(&mut stream, End::Rst);
+        }
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
+    }
+}
+
+/// Connects from the next free port from `first` on.
+///
+/// # Panics
+/// There is none, or nobody listens.
+pub fn connect_from(first: u16, address: SocketAddrV4) -> TcpStream {
+    for port in first..first + 1000 {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let fd = socket::socket(AddressFamily::Inet, SockType::Stream, flags, None);
+        let fd = fd.expect("there are sockets");
+        let own = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port));
+        if socket::bind(fd.as_raw_fd(), &own).is_ok()
+            && socket::connect(fd.as_raw_fd(), &SockaddrIn::from(address)).is_ok()
+        {
+            return patient(TcpStream::from(fd));
+        }
+    }
+    panic!("cannot connect from port {first} or above")
 }
 
 /// How a stream ended.
