@@ -141,7 +141,7 @@ impl Launch {
             let Some(process) = descendant(proxy.process) else { return false };
             let listens = match listen.strip_prefix("unix:") {
                 Some(path) => process.sees_unix_listener(path),
-                None => listen.starts_with("fd:") || process.sees_listener(proxy.address.port()),
+                None => listen.starts_with("fd:") || process.listens_on(proxy.address.port()),
             };
             listens.then(|| proxy.process = process).is_some()
         });
@@ -223,6 +223,7 @@ impl Proxy {
         let mut asleep = 0;
         let mut before = 0;
         eventually("the program sleeps", || {
+            assert!(self.is_alive(), "the program is no more");
             let sleeps = self.process.sleeps();
             let still = self.process.is_asleep() && sleeps == before;
             asleep = if still { asleep + 1 } else { 0 };

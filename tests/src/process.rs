@@ -126,10 +126,13 @@ impl Process {
         text.lines().filter_map(TcpSocket::parse).collect()
     }
 
-    /// Whether somebody in its network listens on this port.
-    pub fn sees_listener(self, port: u16) -> bool {
-        let is = |socket: &TcpSocket| socket.state == LISTEN && socket.local_port == port;
-        self.tcp_sockets().iter().any(is)
+    /// Whether it listens on this port.
+    pub fn listens_on(self, port: u16) -> bool {
+        let own = self.descriptors();
+        self.tcp_sockets().iter().any(|socket| {
+            let is = socket.state == LISTEN && socket.local_port == port;
+            is && own.contains(&format!("socket:[{}]", socket.inode))
+        })
     }
 
     /// Whether it has bound this path.
@@ -177,6 +180,8 @@ pub struct TcpSocket {
     pub remote_port: u16,
     /// One of the states above.
     pub state: u8,
+    /// The number that tells it from all others.
+    pub inode: u64,
 }
 
 impl TcpSocket {
@@ -185,6 +190,8 @@ impl TcpSocket {
         let mut port = || u16::from_str_radix(words.next()?.rsplit_once(':')?.1, 16).ok();
         let (local_port, remote_port) = (port()?, port()?);
         let state = u8::from_str_radix(words.next()?, 16).ok()?;
-        Some(TcpSocket { local_port, remote_port, state })
+        // Queues, timer, retransmits, uid and timeout stand before it.
+        let inode = words.nth(5)?.parse().ok()?;
+        Some(TcpSocket { local_port, remote_port, state, inode })
     }
 }

@@ -8,7 +8,7 @@ use seaprox_tests::peer::{
     End, accept, assert_echoes, assert_ends, assert_rest, echo, end, fill, linger, listen,
     read_bytes, read_to_end, reset, serve, wait_acknowledged,
 };
-use seaprox_tests::process::CLOSE_WAIT;
+use seaprox_tests::process::{CLOSE_WAIT, Process, Signal, TcpSocket};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -41,7 +41,7 @@ fn each_way(mut does: impl FnMut(TcpStream, TcpStream)) {
 fn assert_nothing_left(proxy: &Proxy, clean: usize) {
     proxy.wait_sockets(clean);
     let port = proxy.address.port();
-    let waits = |sockets: &[seaprox_tests::process::TcpSocket]| {
+    let waits = |sockets: &[TcpSocket]| {
         sockets.iter().any(|socket| socket.local_port == port && socket.state == CLOSE_WAIT)
     };
     eventually("no socket stays in CLOSE_WAIT", || !waits(&proxy.process.tcp_sockets()));
@@ -315,7 +315,8 @@ fn the_backend_is_killed_in_the_middle() {
         .expect("nc cannot be run, install netcat-openbsd");
     let proxy = Launch::to(backend).start();
     let clean = proxy.process.sockets();
-    eventually("netcat listens", || proxy.process.sees_listener(backend.port()));
+    let listener = Process::child(&netcat);
+    eventually("netcat listens", || listener.listens_on(backend.port()));
     let mut client = proxy.connect();
     client.write_all(b"more").unwrap();
     assert!(read_bytes(&mut client, 5 * MIB).iter().all(|&byte| byte == 0));
@@ -386,13 +387,13 @@ fn clients_that_say_nothing() {
 #[test]
 fn clients_that_leave_the_backlog() {
     let (proxy, backend, clean) = proxy();
-    proxy.process.signal(seaprox_tests::process::Signal::SIGSTOP);
+    proxy.process.signal(Signal::SIGSTOP);
     for round in 0..20 {
         let mut client = proxy.connect();
         client.write_all(b"too late").unwrap();
         if round % 2 == 0 { reset(client) } else { end(&client) }
     }
-    proxy.process.signal(seaprox_tests::process::Signal::SIGCONT);
+    proxy.process.signal(Signal::SIGCONT);
     // Those that ended in order are served in order.
     for _ in 0..10 {
         let mut server = accept(&backend);
