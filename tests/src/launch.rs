@@ -7,7 +7,7 @@ use crate::{PATIENCE, eventually};
 use std::ffi::OsString;
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -21,7 +21,8 @@ pub struct Launch {
     wrapper: Vec<OsString>,
     stdin: Option<Stdio>,
     stderr: Option<Stdio>,
-    uid: Option<u32>,
+    program: PathBuf,
+    threads: usize,
 }
 
 impl Launch {
@@ -31,10 +32,11 @@ impl Launch {
             listen: None,
             targets: vec![target.to_string()],
             options: vec!["--threads".into(), "1".into()],
+            program: program().into(),
+            threads: 1,
             wrapper: Vec::new(),
             stdin: None,
             stderr: None,
-            uid: None,
         }
     }
 
@@ -57,7 +59,8 @@ impl Launch {
     }
 
     /// How many threads.
-    pub fn threads(self, threads: usize) -> Self {
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
         self.option("--threads", threads)
     }
 
@@ -91,24 +94,22 @@ impl Launch {
         self
     }
 
-    /// Runs as this user.
-    pub fn user(mut self, uid: u32) -> Self {
-        self.uid = Some(uid);
+    /// Runs a copy of the program that everybody may read.
+    pub fn copied(mut self) -> Self {
+        self.program = crate::trace::temporary("program");
+        std::fs::copy(program(), &self.program).expect("the program can be copied");
         self
     }
 
     fn spawn(&mut self, listen: &str) -> Child {
         let mut words = self.wrapper.clone();
-        words.push(program().into());
+        words.push(self.program.clone().into());
         words.extend(["static".into(), listen.into()]);
         words.extend(self.targets.iter().chain(&self.options).map(OsString::from));
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdout(Stdio::null());
         command.stdin(self.stdin.take().unwrap_or_else(Stdio::null));
         command.stderr(self.stderr.take().unwrap_or_else(Stdio::piped));
-        if let Some(uid) = self.uid {
-            command.uid(uid).gid(uid);
-        }
         command.spawn().unwrap_or_else(|error| panic!("{:?} cannot be run: {error}", words[0]))
     }
 
@@ -133,12 +134,18 @@ impl Launch {
         let listen = self.listen.clone().unwrap_or_else(|| address.to_string());
         let mut child = self.spawn(&listen);
         let stderr = collect(&mut child);
-        let mut proxy = Proxy { process: Process::child(&child), child, address, stderr };
+        let mut proxy = Proxy {
+            process: Process::child(&child),
+            child,
+            address,
+            stderr,
+            threads: self.threads,
+        };
         eventually("the program listens", || {
             if let Ok(Some(status)) = proxy.child.try_wait() {
                 panic!("the program ended: {status}: {}", proxy.stderr());
             }
-            let Some(process) = descendant(proxy.process) else { return false };
+            let Some(process) = descendant(proxy.process, &self.program) else { return false };
             let listens = match listen.strip_prefix("unix:") {
                 Some(path) => process.sees_unix_listener(path),
                 None => listen.starts_with("fd:") || process.listens_on(proxy.address.port()),
@@ -159,9 +166,17 @@ impl Launch {
         let mut child = self.spawn(&listen);
         let stderr = collect(&mut child);
         let process = Process::child(&child);
-        let mut proxy = Proxy { process, child, address: vacant_address(), stderr };
+        let mut proxy = Proxy { process, child, address: vacant_address(), stderr, threads: 0 };
         let status = proxy.wait();
         (status.code(), proxy.stderr())
+    }
+}
+
+impl Drop for Launch {
+    fn drop(&mut self) {
+        if self.program != program() {
+            let _ = std::fs::remove_file(&self.program);
+        }
     }
 }
 
@@ -180,8 +195,8 @@ fn collect(child: &mut Child) -> Arc<Mutex<Vec<u8>>> {
 }
 
 /// The process among this one and its children that runs the program.
-fn descendant(process: Process) -> Option<Process> {
-    let program = program().canonicalize().ok()?;
+fn descendant(process: Process, program: &Path) -> Option<Process> {
+    let program = program.canonicalize().ok()?;
     let mut family = vec![process];
     family.extend(process.children());
     family.into_iter().find(|process| process.program().as_ref() == Some(&program))
@@ -195,6 +210,7 @@ pub struct Proxy {
     pub address: SocketAddr,
     child: Child,
     stderr: Arc<Mutex<Vec<u8>>>,
+    threads: usize,
 }
 
 impl Proxy {
@@ -209,6 +225,37 @@ impl Proxy {
     pub fn pair(&self, backend: &std::net::TcpListener) -> (TcpStream, TcpStream) {
         let client = self.connect();
         (client, crate::peer::accept(backend))
+    }
+
+    /// What the status lines of its log say of each thread (signal USR1), in the threads' order.
+    ///
+    /// # Panics
+    /// It says nothing.
+    #[track_caller]
+    pub fn status(&self, field: &str) -> Vec<u64> {
+        let before = self.stderr().len();
+        self.process.signal(Signal::SIGUSR1);
+        let prefix = format!(" {field}=");
+        let mut values = Vec::new();
+        eventually("the program tells its status", || {
+            let said = self.stderr();
+            let lines = said[before..].split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            let lines = lines.filter(|line| line.contains("event=status thread="));
+            values = lines
+                .filter_map(|line| {
+                    let (_, value) = line.split_once(&prefix)?;
+                    value.split_whitespace().next()?.parse().ok()
+                })
+                .collect();
+            values.len() == self.threads
+        });
+        values
+    }
+
+    /// How many connections it holds.
+    #[track_caller]
+    pub fn connections(&self) -> u64 {
+        self.status("connections").iter().sum()
     }
 
     /// What it has said so far.

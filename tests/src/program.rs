@@ -68,3 +68,15 @@ pub fn files_in(path: &Path) -> Vec<PathBuf> {
     files.sort();
     files
 }
+
+/// Runs the program to its end; its exit code, and what it wrote to stdout and stderr.
+///
+/// # Panics
+/// It cannot be run.
+pub fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let command =
+        Command::new(program()).args(arguments).stdin(std::process::Stdio::null()).output();
+    let output = command.expect("the program can be run");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
