@@ -2,6 +2,7 @@
 
 pub use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -126,13 +127,18 @@ impl Process {
         text.lines().filter_map(TcpSocket::parse).collect()
     }
 
+    /// Those that are its own.
+    pub fn own_tcp_sockets(self) -> Vec<TcpSocket> {
+        let own: HashSet<_> = self.descriptors().into_iter().collect();
+        let mut sockets = self.tcp_sockets();
+        sockets.retain(|socket| own.contains(&format!("socket:[{}]", socket.inode)));
+        sockets
+    }
+
     /// Whether it listens on this port.
     pub fn listens_on(self, port: u16) -> bool {
-        let own = self.descriptors();
-        self.tcp_sockets().iter().any(|socket| {
-            let is = socket.state == LISTEN && socket.local_port == port;
-            is && own.contains(&format!("socket:[{}]", socket.inode))
-        })
+        let listens = |socket: &TcpSocket| socket.state == LISTEN && socket.local_port == port;
+        self.own_tcp_sockets().iter().any(listens)
     }
 
     /// Whether it has bound this path.
@@ -171,6 +177,9 @@ pub const CLOSE_WAIT: u8 = 8;
 /// It waits for clients.
 pub const LISTEN: u8 = 10;
 
+/// A socket's timer: it will ask the peer whether it is still there (net/ipv4/tcp_ipv4.c).
+pub const KEEPALIVE: u8 = 2;
+
 /// One line of /proc/net/tcp.
 #[derive(Clone, Debug)]
 pub struct TcpSocket {
@@ -180,6 +189,8 @@ pub struct TcpSocket {
     pub remote_port: u16,
     /// One of the states above.
     pub state: u8,
+    /// What it waits for; [`KEEPALIVE`], or something more urgent.
+    pub timer: u8,
     /// The number that tells it from all others.
     pub inode: u64,
 }
@@ -190,8 +201,10 @@ impl TcpSocket {
         let mut port = || u16::from_str_radix(words.next()?.rsplit_once(':')?.1, 16).ok();
         let (local_port, remote_port) = (port()?, port()?);
         let state = u8::from_str_radix(words.next()?, 16).ok()?;
-        // Queues, timer, retransmits, uid and timeout stand before it.
-        let inode = words.nth(5)?.parse().ok()?;
-        Some(TcpSocket { local_port, remote_port, state, inode })
+        // The queues stand before it.
+        let timer = words.nth(1)?.split_once(':')?.0.parse().ok()?;
+        // Retransmits, uid and timeout stand before it.
+        let inode = words.nth(3)?.parse().ok()?;
+        Some(TcpSocket { local_port, remote_port, state, timer, inode })
     }
 }

@@ -3,7 +3,7 @@
 use seaprox_tests::launch::{Launch, Proxy};
 use seaprox_tests::peer::{
     End, accept, accept_within, assert_echoes, assert_ends, assert_refused, echo, end, listen,
-    patient, read_bytes, serve,
+    patient, read_bytes, read_to_end, serve,
 };
 use seaprox_tests::trace::Strace;
 use seaprox_tests::{eventually, run};
@@ -49,7 +49,7 @@ impl Crowd {
         let (name, server) = self.served.remove(0);
         let client = &mut self.clients[usize::from(name)];
         end(&server);
-        assert_ends(client, End::Fin);
+        assert_eq!(read_to_end(client).1, End::Fin);
         end(client);
     }
 }
