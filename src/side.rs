@@ -97,6 +97,11 @@ impl Flags {
     /// The options a connection needs only when it lives longer are set.
     pub(crate) const SETTLED: Flags = Flags(1 << 14);
 
+    /// All that an event of the descriptor says.
+    pub(crate) const SAID_BY_EVENTS: Flags = Flags(
+        Self::READABLE.0 | Self::WRITABLE.0 | Self::HANGUP.0 | Self::ERROR.0 | Self::URGENT.0,
+    );
+
     pub(crate) const fn has(self, bits: Flags) -> bool {
         self.0 & bits.0 == bits.0
     }

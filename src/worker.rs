@@ -240,7 +240,11 @@ where
                     _ => {}
                 }
             }
-            Stage::Connecting(_) => self.dial(key, Cause::Ready(ready)),
+            Stage::Connecting(_) => {
+                // The event that says "connected" may say "readable" too, and never again.
+                note(side, ready);
+                self.dial(key, Cause::Ready(ready));
+            }
             Stage::Flushing { .. } if ready.error || ready.hung_up => self.flushed(key),
             Stage::Flushing { .. } | Stage::Idle { .. } => {}
         }
@@ -426,7 +430,9 @@ where
     /// A dest's descriptor is the side's from now on; `false` when the kernel cannot watch it.
     fn take_over(&mut self, key: SideKey, attempt: Attempt) -> bool {
         self.table.set_fd(key, Some(attempt.fd));
-        self.table.side_mut(key).peer = attempt.peer;
+        let side = self.table.side_mut(key);
+        side.peer = attempt.peer;
+        side.flags.clear(Flags::SAID_BY_EVENTS);
         let watched = match attempt.registered {
             true => self.poller.give_to_side(attempt.fd, key),
             false => self.poller.add_side(attempt.fd, key),
