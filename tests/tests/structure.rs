@@ -19,7 +19,7 @@ const FLOORS: [(&str, u8); 12] = [
     ("seaprox-examples", 3),
     ("seaprox-tests", 3),
     ("seaprox-benches", 3),
-    ("seaprox-bench-peers", 3),
+    ("seaprox-peers", 3),
     ("seaprox-fuzz", 3),
 ];
 
@@ -137,8 +137,7 @@ fn the_engine_has_no_heap() {
         if name.starts_with("src/") {
             let text = code_of(&std::fs::read_to_string(&path).unwrap());
             assert!(!text.contains("extern crate alloc"), "{name} allocates");
-            let std = text.contains("extern crate std") || text.contains("use std::");
-            assert!(!std, "{name} knows std");
+            assert!(!text.contains("use std::"), "{name} knows std");
         }
     }
     let root = std::fs::read_to_string(workspace().join("src/lib.rs")).unwrap();
@@ -163,8 +162,10 @@ fn sources() -> Vec<PathBuf> {
 fn no_file_is_long() {
     for path in sources() {
         let text = std::fs::read_to_string(&path).unwrap();
-        let lines = text.split("#[cfg(test)]").next().unwrap_or_default().lines().count();
-        assert!(lines <= 500, "{}: {lines} lines before its tests", path.display());
+        let code = code_of(&text);
+        let lines = code.lines().filter(|line| !line.trim().is_empty()).count();
+        let is_test = path.to_str().is_some_and(|path| path.ends_with("_tests.rs"));
+        assert!(is_test || lines <= 500, "{}: {lines} lines of code", path.display());
     }
 }
 
@@ -208,15 +209,12 @@ fn every_file_opens_with_what_it_is() {
 /// `unsafe` only where a system call or an ABI needs it, each block with its reason.
 #[test]
 fn unsafe_stays_where_it_is_allowed() {
-    const ALLOWED: [&str; 8] = [
+    const ALLOWED: [&str; 5] = [
         "src/sys.rs",
         "src/seaprox.rs",
         "transports/tcp/src/lookup.rs",
-        "transports/tcp/src/resolver.rs",
         "cli/src/sys.rs",
         "cli/src/seal.rs",
-        "cli/src/signals.rs",
-        "cli/src/exit.rs",
     ];
     for path in sources() {
         let name = path.strip_prefix(workspace()).unwrap().to_str().unwrap();
@@ -225,6 +223,9 @@ fn unsafe_stays_where_it_is_allowed() {
             continue;
         }
         let code = code_of(&std::fs::read_to_string(&path).unwrap());
+        if name.ends_with("_tests.rs") {
+            continue;
+        }
         let uses = code.contains("unsafe {") || code.contains("unsafe impl");
         assert!(!uses || ALLOWED.contains(&name), "{name} has unsafe code");
     }
