@@ -10,7 +10,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{
     IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream,
 };
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -292,6 +292,16 @@ pub fn fill(stream: &TcpStream, seed: u64) -> usize {
         assert!(sent < BYTES_MAX, "nothing ever bounds what the proxy takes");
     }
     sent
+}
+
+/// Fills a pipe until it takes nothing more; it is non-blocking for that time only.
+pub fn fill_pipe(writer: &OwnedFd) {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let set = |flags| fcntl(writer, FcntlArg::F_SETFL(flags)).expect("a pipe has flags");
+    set(OFlag::O_NONBLOCK);
+    while nix::unistd::write(writer, &[b'.'; 4096]).is_ok() {}
+    while nix::unistd::write(writer, b".").is_ok() {}
+    set(OFlag::empty());
 }
 
 /// Sends a stream in chunks of random sizes.
