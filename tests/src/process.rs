@@ -152,6 +152,11 @@ impl Process {
 pub struct Thread(Process, i32);
 
 impl Thread {
+    /// Its number.
+    pub fn id(self) -> i32 {
+        self.1
+    }
+
     /// One field of its status.
     pub fn field(self, name: &str) -> String {
         self.0.field(&format!("task/{}/status", self.1), name)
