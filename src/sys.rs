@@ -14,7 +14,9 @@ use rustix::event::{EventfdFlags, Timespec, epoll};
 use rustix::fd::{AsRawFd, BorrowedFd, IntoRawFd};
 pub use rustix::fd::{OwnedFd, RawFd};
 pub use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, sockopt};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, sockopt,
+};
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
 /// What a system call gives.
