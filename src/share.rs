@@ -125,6 +125,15 @@ impl Share {
         self.limit.load(Ordering::Relaxed)
     }
 
+    /// Whether the thread takes part.
+    pub(crate) fn runs(&self) -> bool {
+        self.doorbell.load(Ordering::Relaxed) != 0
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.occupied.load(Ordering::SeqCst) >= self.limit()
+    }
+
     pub(crate) fn set_doorbell(&self, eventfd: RawFd) {
         self.doorbell.store(eventfd, Ordering::Release);
     }

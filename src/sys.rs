@@ -117,6 +117,8 @@ pub trait Sys: Copy {
     fn hush(self, eventfd: RawFd);
     /// accept4(2).
     fn accept(self, listener: RawFd) -> SysResult<(RawFd, Address)>;
+    /// shutdown(2) of a listener: whoever comes from now on is refused.
+    fn stop_listening(self, listener: RawFd);
     /// socket(2), SOCK_STREAM, of the family of `peer`.
     fn socket(self, peer: &Peer<'_>) -> SysResult<RawFd>;
     /// connect(2); EINPROGRESS is an error like any other here.
@@ -125,6 +127,8 @@ pub trait Sys: Copy {
     fn take_error(self, fd: RawFd) -> SysResult<()>;
     /// getsockname(2).
     fn local_address(self, fd: RawFd) -> SysResult<Address>;
+    /// getpeername(2).
+    fn peer_address(self, fd: RawFd) -> SysResult<Address>;
     /// TCP_NODELAY on (tcp(7)).
     fn set_nodelay(self, fd: RawFd) -> SysResult<()>;
     /// SO_KEEPALIVE with its times in seconds (tcp(7)).
@@ -189,7 +193,11 @@ fn ready_of(flags: epoll::EventFlags) -> Ready {
     }
 }
 
-fn unix_address(path: &[u8]) -> SysResult<rustix::net::SocketAddrUnix> {
+/// The address of a unix socket; a leading `@` means the abstract namespace (unix(7)).
+///
+/// # Errors
+/// ENAMETOOLONG.
+pub fn unix_address(path: &[u8]) -> SysResult<rustix::net::SocketAddrUnix> {
     match path {
         [b'@', name @ ..] => rustix::net::SocketAddrUnix::new_abstract_name(name),
         path => rustix::net::SocketAddrUnix::new(path),
@@ -277,6 +285,11 @@ impl Sys for Linux {
         Ok((fd.into_raw_fd(), peer))
     }
 
+    fn stop_listening(self, listener: RawFd) {
+        // ENOTCONN: another thread was faster.
+        let _ = rustix::net::shutdown(borrow(listener), Shutdown::Read);
+    }
+
     fn socket(self, peer: &Peer<'_>) -> SysResult<RawFd> {
         let family = match peer {
             Peer::Inet(SocketAddr::V4(_)) => AddressFamily::INET,
@@ -302,6 +315,11 @@ impl Sys for Linux {
     fn local_address(self, fd: RawFd) -> SysResult<Address> {
         let local = rustix::net::getsockname(borrow(fd))?;
         Ok(SocketAddr::try_from(local).map_or(Address::UNIX, Into::into))
+    }
+
+    fn peer_address(self, fd: RawFd) -> SysResult<Address> {
+        let peer = rustix::net::getpeername(borrow(fd))?.map(SocketAddr::try_from);
+        Ok(peer.and_then(Result::ok).map_or(Address::UNIX, Into::into))
     }
 
     fn set_nodelay(self, fd: RawFd) -> SysResult<()> {

@@ -5,7 +5,7 @@ use super::fault::Call;
 use super::kernel::{Kernel, Object, Step};
 use super::pipe::Pipe;
 use super::poll::{self, Epoll};
-use super::socket::Owner;
+use super::socket::{Owner, Stage};
 use crate::address::Address;
 use crate::sys::{EVENTS_MAX, Errno, Interest, Peer, RawFd, Sys, SysEvent, SysResult};
 use crate::time::Instant;
@@ -202,9 +202,7 @@ impl Sys for &SimKernel {
 
     fn accept(self, listener: RawFd) -> SysResult<(RawFd, Address)> {
         let accepted = self.call(Call::Accept, listener, 0, |kernel| {
-            let Object::Listener(index) = kernel.object(listener) else {
-                kernel.violation("not a listener", listener)
-            };
+            let index = kernel.listener_of(listener);
             // The number is taken before the queue is looked at.
             kernel.check_room(1)?;
             let socket = kernel.network.accept(index, Owner::Queue)?;
@@ -216,6 +214,13 @@ impl Sys for &SimKernel {
             self.kernel.borrow_mut().abort_waiting(listener);
         }
         accepted
+    }
+
+    fn stop_listening(self, listener: RawFd) {
+        self.always(Call::StopListening, listener, |kernel| {
+            kernel.network.stop_listening(kernel.listener_of(listener));
+            kernel.wake(listener, 0);
+        });
     }
 
     fn socket(self, _: &Peer<'_>) -> SysResult<RawFd> {
@@ -248,6 +253,15 @@ impl Sys for &SimKernel {
                 _ => kernel.network.sockets[kernel.socket_of(fd)].local.unwrap_or(unbound),
             };
             Ok(local.into())
+        })
+    }
+
+    fn peer_address(self, fd: RawFd) -> SysResult<Address> {
+        self.call(Call::PeerAddress, fd, 0, |kernel| {
+            let socket = &kernel.network.sockets[kernel.socket_of(fd)];
+            let connected = socket.stage == Stage::Connected && !socket.has_ended();
+            let remote = socket.remote.filter(|_| connected);
+            remote.map(Address::from).ok_or(Errno::NOTCONN)
         })
     }
 

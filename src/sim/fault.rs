@@ -20,10 +20,12 @@ pub enum Call {
     Ring,
     Hush,
     Accept,
+    StopListening,
     Socket,
     Connect,
     TakeError,
     LocalAddress,
+    PeerAddress,
     SetNodelay,
     SetKeepalive,
     SetBuffers,
@@ -41,7 +43,7 @@ pub enum Call {
 
 impl Call {
     /// Every kind.
-    pub const ALL: [Call; 27] = {
+    pub const ALL: [Call; 29] = {
         use Call::*;
         [
             Close,
@@ -54,10 +56,12 @@ impl Call {
             Ring,
             Hush,
             Accept,
+            StopListening,
             Socket,
             Connect,
             TakeError,
             LocalAddress,
+            PeerAddress,
             SetNodelay,
             SetKeepalive,
             SetBuffers,
@@ -171,7 +175,8 @@ impl Faults {
 
     /// The `n`th call of this kind from now, counted from 1, fails.
     pub(super) fn script(&mut self, call: Call, n: u32, errno: Errno) {
-        let senseless = [Call::Close, Call::Hush, Call::Ring, Call::ResetOnClose];
+        let senseless =
+            [Call::Close, Call::Hush, Call::Ring, Call::StopListening, Call::ResetOnClose];
         assert!(n > 0 && !senseless.contains(&call), "a call that cannot fail");
         self.scripted.push((call, n, errno));
     }

@@ -140,8 +140,7 @@ impl Kernel {
     ) -> Mask {
         match descriptors[fd as usize].as_ref().map(|descriptor| descriptor.object) {
             Some(Object::Socket(socket)) => network.sockets[socket].mask(),
-            Some(Object::Listener(listener)) if network.listeners[listener].queue.is_empty() => 0,
-            Some(Object::Listener(_)) => poll::IN,
+            Some(Object::Listener(listener)) => network.listeners[listener].mask(),
             Some(Object::Eventfd(eventfd)) if eventfds[eventfd] == 0 => poll::OUT,
             Some(Object::Eventfd(_)) => poll::IN | poll::OUT,
             _ => 0,
@@ -187,6 +186,13 @@ impl Kernel {
         match self.object(fd) {
             Object::Socket(socket) => socket,
             _ => self.violation("not a socket", fd),
+        }
+    }
+
+    pub(super) fn listener_of(&self, fd: RawFd) -> usize {
+        match self.object(fd) {
+            Object::Listener(listener) => listener,
+            _ => self.violation("not a listener", fd),
         }
     }
 

@@ -2,7 +2,7 @@
 //! travel, the handshakes and the places they lead to. Knows no descriptor table and no epoll: it
 //! leaves wake-ups behind for the kernel to pass on.
 
-use super::poll::{ERR, IN, Mask, OUT};
+use super::poll::{ERR, HUP, IN, Mask, OUT};
 use super::random::Random;
 use super::socket::{Owner, Socket, Stage, WriteEnd};
 use super::weather::Weather;
@@ -53,7 +53,18 @@ pub(super) struct Listener {
     pub(super) queue: VecDeque<usize>,
     backlog: usize,
     pub(super) at: SocketAddr,
+    listening: bool,
     pub(super) owner: Owner,
+}
+
+impl Listener {
+    pub(super) fn mask(&self) -> Mask {
+        match (self.listening, self.queue.is_empty()) {
+            (true, true) => 0,
+            (true, false) => IN,
+            (false, _) => OUT | HUP,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -154,7 +165,13 @@ impl Network {
     }
 
     pub(super) fn listen(&mut self, at: SocketAddr, backlog: usize, owner: Owner) {
-        self.listeners.push(Listener { queue: VecDeque::new(), backlog, at, owner });
+        self.listeners.push(Listener {
+            queue: VecDeque::new(),
+            backlog,
+            at,
+            listening: true,
+            owner,
+        });
         self.spots.insert(at, Spot::Listener(self.listeners.len() - 1));
     }
 
@@ -172,9 +189,15 @@ impl Network {
         }
     }
 
-    /// A listener is closed: who waits in its queue is reset, who comes is refused.
+    /// Its last descriptor is closed.
     pub(super) fn close_listener(&mut self, listener: usize) {
         self.listeners[listener].owner = Owner::Nobody;
+        self.stop_listening(listener);
+    }
+
+    /// It listens no more: who waits in its queue is reset, who comes is refused.
+    pub(super) fn stop_listening(&mut self, listener: usize) {
+        self.listeners[listener].listening = false;
         while let Some(socket) = self.listeners[listener].queue.pop_front() {
             self.sockets[socket].reset_on_close = true;
             self.close(socket);
@@ -183,7 +206,9 @@ impl Network {
 
     /// Gives the first of the queue to `owner`, who may find it reset already.
     pub(super) fn accept(&mut self, listener: usize, owner: Owner) -> SysResult<usize> {
-        let socket = self.listeners[listener].queue.pop_front().ok_or(Errno::AGAIN)?;
+        let this = &mut self.listeners[listener];
+        let none = if this.listening { Errno::AGAIN } else { Errno::INVAL };
+        let socket = this.queue.pop_front().ok_or(none)?;
         self.sockets[socket].owner = owner;
         Ok(socket)
     }
@@ -230,7 +255,7 @@ impl Network {
     /// The queue holds one more than was asked for (sk_acceptq_is_full).
     fn has_room(&self, listener: usize) -> bool {
         let listener = &self.listeners[listener];
-        listener.owner != Owner::Nobody && listener.queue.len() <= listener.backlog
+        listener.listening && listener.queue.len() <= listener.backlog
     }
 
     fn handshake(&mut self, socket: usize) {
@@ -242,7 +267,7 @@ impl Network {
             Some(&Spot::Listener(listener)) if self.has_room(listener) => {
                 self.meet(socket, listener);
             }
-            Some(&Spot::Listener(listener)) if self.listeners[listener].owner != Owner::Nobody => {
+            Some(&Spot::Listener(listener)) if self.listeners[listener].listening => {
                 self.happens_after(CONNECT_AGAIN_MICROS, Happening::Handshake(socket));
             }
             Some(Spot::Scripted(Place::Itself)) => {
@@ -372,11 +397,10 @@ impl Network {
 
     fn reset_arrives(&mut self, socket: usize) {
         let this = &self.sockets[socket];
-        let ended = this.write_end == WriteEnd::Delivered && this.read_end;
         match this.stage {
             Stage::Over | Stage::Fresh => {}
             Stage::Connecting => self.fail(socket, Errno::CONNREFUSED),
-            Stage::Connected if ended => {}
+            Stage::Connected if this.has_ended() => {}
             // In CLOSE_WAIT the error is a broken pipe.
             Stage::Connected if this.read_end && this.write_end == WriteEnd::Open => {
                 self.fail(socket, Errno::PIPE);
@@ -404,8 +428,7 @@ impl Network {
 
     pub(super) fn shutdown_write(&mut self, socket: usize) -> SysResult<()> {
         let this = &mut self.sockets[socket];
-        let ended = this.read_end && this.write_end == WriteEnd::Delivered;
-        if this.stage != Stage::Connected || ended {
+        if this.stage != Stage::Connected || this.has_ended() {
             return Err(Errno::NOTCONN);
         }
         if this.write_end == WriteEnd::Open {

@@ -113,6 +113,11 @@ impl Socket {
         }
     }
 
+    /// Both FINs are through: nothing is left of the connection.
+    pub(super) fn has_ended(&self) -> bool {
+        self.read_end && self.write_end == WriteEnd::Delivered
+    }
+
     /// SIOCOUTQ: the FIN counts as a byte.
     pub(super) fn unacknowledged(&self) -> usize {
         match self.stage {

@@ -213,6 +213,7 @@ scenario! {
         assert_eq!((g.read(fd, 3), g.sys().send(fd, b"x")), (Ok(0), Err(Errno::PIPE)));
         assert_eq!(g.mask(fd), "in out hup rdhup");
         assert_eq!(g.sys().shutdown_write(fd), Err(Errno::NOTCONN));
+        assert_eq!(g.sys().peer_address(fd), Err(Errno::NOTCONN), "nothing is known of it");
     }
 }
 
@@ -448,6 +449,8 @@ scenario! {
         assert_eq!(g.sys().take_error(fd), Ok(()));
         let (accepted, from) = g.sys().accept(listener).unwrap();
         assert_eq!(g.sys().local_address(fd), Ok(from));
+        assert_eq!(g.sys().peer_address(accepted), Ok(from));
+        assert_eq!(g.sys().peer_address(fd), Ok(at.into()));
         assert_eq!(g.sys().local_address(accepted), Ok(at.into()));
         assert_eq!(g.sys().local_address(listener), Ok(at.into()));
     }
@@ -512,6 +515,25 @@ scenario! {
         g.sys().close(listener);
         g.settle();
         assert_eq!(g.recv(far, 9), Err(Errno::CONNRESET));
+    }
+}
+
+scenario! {
+    /// A listener that is shut down resets its queue, refuses whoever comes, and hangs up.
+    fn a_listener_stops(g) {
+        let (listener, at) = g.listen(8);
+        let epoll = g.watch(listener, Interest::Listener);
+        let far = g.client(at);
+        assert_eq!(g.report(epoll), "in");
+        g.sys().stop_listening(listener);
+        assert_eq!((g.report(epoll).as_str(), g.report(epoll).as_str()), ("hup", "hup"));
+        assert_eq!(g.recv(far, 9), Err(Errno::CONNRESET));
+        assert_eq!(g.sys().accept(listener).unwrap_err(), Errno::INVAL);
+        let peer = Peer::Inet(at);
+        let fd = g.sys().socket(&peer).unwrap();
+        assert_eq!(g.sys().connect(fd, &peer), Err(Errno::INPROGRESS));
+        g.settle();
+        assert_eq!(g.sys().take_error(fd), Err(Errno::CONNREFUSED));
     }
 }
 

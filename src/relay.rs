@@ -1,0 +1,403 @@
+//! The one place where bytes move from side to side. Small messages go by recv and send through
+//! one buffer a thread; once a side is bulk its bytes go by splice through a pooled pipe and never
+//! enter user space. What a short write leaves over goes into a pipe too, so no connection has a
+//! buffer of its own. Knows two sides and their descriptors; no table, no epoll.
+//!
+//! Invariants: a side is read only when everything read from it before has been written, so bytes
+//! keep their order; a pipe goes back to the pool only when empty.
+
+use crate::side::{Flags, Flow, Pipe, Side, Stage};
+use crate::sys::{Errno, RawFd, Sys};
+use crate::table::BUFFER_BYTES;
+use heapless::Vec;
+
+/// A read at least this large speaks for splicing, a smaller one for copying.
+pub const BULK_READ_BYTES: usize = 16 * 1024;
+
+/// This many reads in a row that speak for the other way of moving bytes change it.
+const STREAK_MAX: u8 = 2;
+
+/// How many bytes one splice asks for. A pipe counts slots, not bytes, so it may take more than its
+/// nominal 64 KiB where the network gives large fragments.
+const SPLICE_BYTES: usize = 256 * 1024;
+
+/// After about this many bytes of one direction others have their turn.
+pub const TURN_BYTES: usize = 512 * 1024;
+
+/// Pipes in the pool of one thread, at most.
+pub const PIPES_MAX: usize = 1024;
+
+/// How many times a pipe is asked for in vain before the kernel is asked again.
+const PIPE_RETRY_AFTER: u16 = 256;
+
+/// How a direction stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pumped {
+    /// Nothing more is to be read now.
+    Drained,
+    /// The other side takes nothing more now.
+    Blocked,
+    /// There may be more, but it is others' turn.
+    Turn,
+    /// The end was read, and all before it was written.
+    Ended,
+    /// The kernel is out of memory for a moment.
+    Starved,
+    /// The side that was read is reset; all that came before has been written.
+    Reset,
+    /// The side that was written to takes nothing, and never will.
+    Broken,
+}
+
+/// The bytes' way through one thread: the buffer and the pipes.
+pub(crate) struct Relay<'a, K: Sys> {
+    sys: K,
+    buffer: &'a mut [u8],
+    pipes: Pipes<K>,
+}
+
+/// One end of a direction: its descriptor and what is known of it.
+pub(crate) struct End<'s> {
+    pub(crate) fd: RawFd,
+    pub(crate) side: &'s mut Side,
+}
+
+impl End<'_> {
+    fn flow(&mut self) -> &mut Flow {
+        match &mut self.side.stage {
+            Stage::Connected(flow) => flow,
+            stage => unreachable!("bytes of a side that is {stage:?}"),
+        }
+    }
+}
+
+impl<'a, K: Sys> Relay<'a, K> {
+    /// `pipes_max`: how many pipes this thread may hold open, in use and pooled.
+    pub(crate) fn new(sys: K, buffer: &'a mut [u8], pipes_max: usize) -> Self {
+        Relay { sys, buffer, pipes: Pipes::new(sys, pipes_max) }
+    }
+
+    /// Moves bytes from one side to the other until something stops it. Both must be connected.
+    #[inline]
+    pub(crate) fn pump(&mut self, mut from: End<'_>, mut to: End<'_>) -> Pumped {
+        let stopped = self.pump_until_stopped(&mut from, &mut to);
+        let flow = from.flow();
+        if flow.bytes == 0
+            && let Some(pipe) = flow.pipe.take()
+        {
+            self.pipes.give_back(pipe);
+        }
+        stopped
+    }
+
+    fn pump_until_stopped(&mut self, from: &mut End<'_>, to: &mut End<'_>) -> Pumped {
+        let mut moved = 0;
+        loop {
+            if from.flow().bytes > 0 {
+                if let Err(stopped) = self.drain_pipe(from, to) {
+                    return stopped;
+                }
+                continue;
+            }
+            if from.side.flags.has(Flags::ENDED) {
+                return if from.side.flags.has(Flags::BROKEN) {
+                    Pumped::Reset
+                } else {
+                    Pumped::Ended
+                };
+            }
+            if !from.side.flags.has(Flags::READABLE) {
+                return Pumped::Drained;
+            }
+            if !to.side.flags.has(Flags::WRITABLE) {
+                return Pumped::Blocked;
+            }
+            if moved >= TURN_BYTES {
+                return Pumped::Turn;
+            }
+            let read = match self.pipe_for_bulk(from) {
+                Some(pipe) => self.splice_in(from, pipe),
+                None if from.flow().pipe.is_some() || self.pipes.stock() => self.copy(from, to),
+                None => self.copy_what_fits(from, to),
+            };
+            match read {
+                Ok(bytes) => {
+                    moved += bytes;
+                    from.side.bytes += bytes as u64;
+                }
+                Err(stopped) => return stopped,
+            }
+        }
+    }
+
+    /// The pipe to splice into, if the side is bulk and one can be had.
+    fn pipe_for_bulk(&mut self, from: &mut End<'_>) -> Option<Pipe> {
+        if !from.side.flags.has(Flags::BULK) {
+            return None;
+        }
+        let flow = from.flow();
+        if flow.pipe.is_none() {
+            flow.pipe = self.pipes.take();
+        }
+        flow.pipe
+    }
+
+    /// Socket to pipe. The pipe is empty, so EAGAIN can only mean that the socket is.
+    fn splice_in(&mut self, from: &mut End<'_>, pipe: Pipe) -> Result<usize, Pumped> {
+        match self.sys.splice(from.fd, pipe.write(), SPLICE_BYTES) {
+            Ok(0) => {
+                from.side.flags.set(Flags::ENDED);
+                Ok(0)
+            }
+            Ok(bytes) => {
+                from.flow().bytes = bytes as u32;
+                weigh(from.side, bytes < BULK_READ_BYTES);
+                Ok(bytes)
+            }
+            Err(Errno::INVAL) => {
+                from.side.flags.set(Flags::UNSPLICEABLE);
+                from.side.flags.clear(Flags::BULK);
+                Ok(0)
+            }
+            Err(errno) => self.read_failed(from, errno),
+        }
+    }
+
+    /// Pipe to socket.
+    fn drain_pipe(&mut self, from: &mut End<'_>, to: &mut End<'_>) -> Result<(), Pumped> {
+        if !to.side.flags.has(Flags::WRITABLE) {
+            return Err(Pumped::Blocked);
+        }
+        let flow = from.flow();
+        let Some(pipe) = flow.pipe else { unreachable!("{flow:?}: bytes without a pipe") };
+        self.be_prompt(to, flow.bytes as usize);
+        match self.sys.splice(pipe.read(), to.fd, flow.bytes as usize) {
+            Ok(0) | Err(Errno::INTR) => Ok(()),
+            Ok(bytes) => {
+                flow.bytes -= bytes as u32;
+                Ok(())
+            }
+            Err(errno) => Err(write_failed(to, errno)),
+        }
+    }
+
+    /// The small way: one read, one write, and the rest into a pipe, of which one is in stock.
+    fn copy(&mut self, from: &mut End<'_>, to: &mut End<'_>) -> Result<usize, Pumped> {
+        let bytes = match self.sys.recv(from.fd, &mut self.buffer[..]) {
+            Ok(bytes) => bytes,
+            Err(errno) => return self.read_failed(from, errno),
+        };
+        self.weigh_copy(from, bytes);
+        if bytes == 0 {
+            return Ok(0);
+        }
+        self.be_prompt(to, bytes);
+        let sent = match self.sys.send(to.fd, &self.buffer[..bytes]) {
+            Ok(sent) => sent,
+            Err(Errno::AGAIN) => {
+                to.side.flags.clear(Flags::WRITABLE);
+                0
+            }
+            Err(Errno::INTR | Errno::NOMEM | Errno::NOBUFS) => 0,
+            Err(errno) => return Err(write_failed(to, errno)),
+        };
+        if sent < bytes {
+            let flow = from.flow();
+            let Some(pipe) = flow.pipe.or_else(|| self.pipes.take()) else {
+                unreachable!("a pipe is in stock")
+            };
+            flow.pipe = Some(pipe);
+            match self.sys.write_pipe(pipe.write(), &self.buffer[sent..bytes]) {
+                Ok(kept) if kept == bytes - sent => flow.bytes = kept as u32,
+                // An empty pipe of 64 KiB takes 64 KiB (pipe(7)); should it not, bytes are lost and
+                // the connection cannot go on.
+                _ => return Err(Pumped::Reset),
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Without a pipe: only what the other side takes leaves the socket.
+    fn copy_what_fits(&mut self, from: &mut End<'_>, to: &mut End<'_>) -> Result<usize, Pumped> {
+        let bytes = match self.sys.peek(from.fd, &mut self.buffer[..]) {
+            Ok(bytes) => bytes,
+            Err(errno) => return self.read_failed(from, errno),
+        };
+        if bytes == 0 {
+            self.weigh_copy(from, 0);
+            return Ok(0);
+        }
+        self.be_prompt(to, bytes);
+        let sent = match self.sys.send(to.fd, &self.buffer[..bytes]) {
+            Ok(sent) => sent,
+            Err(errno) => return Err(write_failed(to, errno)),
+        };
+        match self.sys.recv(from.fd, &mut self.buffer[..sent]) {
+            Ok(gone) if gone == sent => {}
+            // What was peeked at can be read; should it not, bytes would be doubled.
+            _ => return Err(Pumped::Reset),
+        }
+        if sent == bytes {
+            self.weigh_copy(from, bytes);
+        }
+        Ok(sent)
+    }
+
+    /// What a read into the whole buffer says of the side.
+    fn weigh_copy(&self, from: &mut End<'_>, bytes: usize) {
+        let flags = &mut from.side.flags;
+        if bytes == 0 {
+            flags.set(Flags::ENDED);
+            return;
+        }
+        if bytes < BUFFER_BYTES && !flags.has(Flags::URGENT) {
+            // A short read has emptied the socket. If its end had been seen before, in order, then
+            // the end is all that is left.
+            if !flags.any(Flags::HANGUP.or(Flags::ERROR)) {
+                flags.clear(Flags::READABLE);
+            } else if !flags.any(Flags::ERROR.or(Flags::BROKEN)) {
+                flags.set(Flags::ENDED);
+            }
+        }
+        weigh(from.side, bytes >= BULK_READ_BYTES);
+    }
+
+    fn read_failed(&self, from: &mut End<'_>, errno: Errno) -> Result<usize, Pumped> {
+        match errno {
+            Errno::AGAIN => {
+                from.side.flags.clear(Flags::READABLE);
+                Ok(0)
+            }
+            Errno::INTR => Ok(0),
+            Errno::NOMEM | Errno::NOBUFS => Err(Pumped::Starved),
+            _ => Err(Pumped::Reset),
+        }
+    }
+
+    /// Nagle's algorithm delays only a small segment behind an unacknowledged one (RFC 896), so a
+    /// single small write needs no TCP_NODELAY: that call is kept for the second.
+    fn be_prompt(&self, to: &mut End<'_>, bytes: usize) {
+        /// Surely within one segment (RFC 9293 section 3.7.1, default MSS).
+        const SMALL_BYTES: usize = 536;
+        let flags = &mut to.side.flags;
+        if flags.has(Flags::PROMPT) {
+            return;
+        }
+        if flags.has(Flags::WRITTEN) || bytes > SMALL_BYTES {
+            flags.set(Flags::PROMPT);
+            // Without it small writes wait for an acknowledgement, which is slow, not wrong.
+            let _ = self.sys.set_nodelay(to.fd);
+        }
+        flags.set(Flags::WRITTEN);
+    }
+
+    /// Ends a direction: a pipe with bytes in it is closed, or its bytes would be the next
+    /// client's.
+    pub(crate) fn drop_flow(&mut self, side: &mut Side) {
+        if let Stage::Connected(flow) = &mut side.stage
+            && let Some(pipe) = flow.pipe.take()
+        {
+            match core::mem::take(&mut flow.bytes) {
+                0 => self.pipes.give_back(pipe),
+                _ => self.pipes.destroy(pipe),
+            }
+        }
+    }
+}
+
+fn write_failed(to: &mut End<'_>, errno: Errno) -> Pumped {
+    match errno {
+        Errno::AGAIN => {
+            to.side.flags.clear(Flags::WRITABLE);
+            Pumped::Blocked
+        }
+        Errno::INTR => Pumped::Turn,
+        Errno::NOMEM | Errno::NOBUFS => Pumped::Starved,
+        _ => Pumped::Broken,
+    }
+}
+
+/// Two reads in a row that speak against the present way of moving bytes change it.
+fn weigh(side: &mut Side, against: bool) {
+    side.streak = if against { side.streak + 1 } else { 0 };
+    if side.streak == STREAK_MAX {
+        side.streak = 0;
+        if side.flags.has(Flags::BULK) {
+            side.flags.clear(Flags::BULK);
+        } else if !side.flags.has(Flags::UNSPLICEABLE) {
+            side.flags.set(Flags::BULK);
+        }
+    }
+}
+
+/// The pipes of one thread: empty ones, and the right to open more.
+///
+/// Invariant: every pipe in `empty` is empty and holds 64 KiB; `open <= max`.
+struct Pipes<K: Sys> {
+    sys: K,
+    empty: Vec<Pipe, PIPES_MAX>,
+    open: usize,
+    max: usize,
+    refused: u16,
+}
+
+impl<K: Sys> Pipes<K> {
+    fn new(sys: K, max: usize) -> Self {
+        Pipes { sys, empty: Vec::new(), open: 0, max: max.min(PIPES_MAX), refused: 0 }
+    }
+
+    /// Makes sure that one can be taken; `false` when none can be had now.
+    fn stock(&mut self) -> bool {
+        if !self.empty.is_empty() {
+            return true;
+        }
+        if self.refused > 0 {
+            self.refused -= 1;
+            return false;
+        }
+        if self.open == self.max {
+            return false;
+        }
+        match self.sys.pipe() {
+            Ok((read, write, capacity)) if capacity >= BUFFER_BYTES => {
+                self.open += 1;
+                Pipe::new(read, write).is_some_and(|pipe| self.empty.push(pipe).is_ok())
+            }
+            // A user past pipe-user-pages-soft gets pipes of two pages (pipe(7)).
+            Ok((read, write, _)) => {
+                self.sys.close(read);
+                self.sys.close(write);
+                self.refused = PIPE_RETRY_AFTER;
+                false
+            }
+            Err(_) => {
+                self.refused = PIPE_RETRY_AFTER;
+                false
+            }
+        }
+    }
+
+    fn take(&mut self) -> Option<Pipe> {
+        if self.stock() { self.empty.pop() } else { None }
+    }
+
+    fn give_back(&mut self, pipe: Pipe) {
+        if self.empty.push(pipe).is_err() {
+            unreachable!("more pipes came back than were opened");
+        }
+    }
+
+    fn destroy(&mut self, pipe: Pipe) {
+        self.sys.close(pipe.read());
+        self.sys.close(pipe.write());
+        self.open -= 1;
+    }
+}
+
+impl<K: Sys> Drop for Pipes<K> {
+    fn drop(&mut self) {
+        while let Some(pipe) = self.empty.pop() {
+            self.destroy(pipe);
+        }
+    }
+}

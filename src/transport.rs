@@ -1,0 +1,203 @@
+//! The contract between the engine and a transport. A transport brings sides into being and ends
+//! them; moving bytes is not its business. Knows no table.
+//!
+//! A [`Source`] tells of connections that came, a [`Dest`] reaches where they go. Everything is
+//! driven by the worker: [`Transport::ready`] when a descriptor of the transport's own is ready,
+//! then [`Transport::poll`] until it gives `None`.
+
+use crate::address::Address;
+use crate::completion::{Mailbox, Outcome, Ticket};
+use crate::fail::FailReason;
+use crate::poller::Poller;
+use crate::side::{Description, SideKey};
+use crate::sys::{Errno, RawFd, Ready, Sys};
+use crate::time::Instant;
+
+/// What a transport may use while it is called.
+pub struct Desk<'t, K: Sys> {
+    /// The kernel.
+    pub sys: K,
+    /// Where descriptors are registered, and retired.
+    pub poller: &'t mut Poller<K>,
+    /// When the turn began.
+    pub now: Instant,
+}
+
+/// What a transport tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A source came. The descriptor is the engine's now.
+    Opened {
+        /// Its descriptor, non-blocking.
+        fd: RawFd,
+        /// Who it is.
+        peer: Address,
+    },
+    /// Nothing more can be taken for want of descriptors, buffers or memory; the engine asks again
+    /// a little later.
+    Exhausted(Errno),
+    /// Something happened to a dest that is being connected: it wants [`Cause::Own`].
+    Dialed(SideKey),
+}
+
+/// A way to carry bytes.
+pub trait Transport<K: Sys> {
+    /// Whether small writes to its descriptors go out at once without further ado.
+    const PROMPT: bool;
+
+    /// One of its own descriptors is ready.
+    fn ready(&mut self, own: u32, ready: Ready);
+
+    /// What there is to tell; called until it gives `None`.
+    fn poll(&mut self, desk: &mut Desk<'_, K>) -> Option<Event>;
+
+    /// Nothing more will be written to this side: its peer is to see an end (FIN).
+    fn shut(&mut self, fd: RawFd, desk: &mut Desk<'_, K>) {
+        // ENOTCONN: the peer was faster, and its end is still to be read.
+        let _ = desk.sys.shutdown_write(fd);
+    }
+
+    /// Options that only connections of some length need, set a second after the start.
+    fn settle(&mut self, fd: RawFd, desk: &mut Desk<'_, K>) {
+        let _ = (fd, desk);
+    }
+}
+
+/// Where connections come from.
+pub trait Source<K: Sys>: Transport<K> {
+    /// What a connection of this source is to be connected to.
+    type Target;
+
+    /// The target of a connection that came.
+    fn target(&mut self, fd: RawFd) -> Self::Target;
+
+    /// Whether connections are wanted now. Said again and again; only a change matters.
+    ///
+    /// # Errors
+    /// The kernel could not register the listener; the engine asks again a little later.
+    fn admit(&mut self, wanted: bool, desk: &mut Desk<'_, K>) -> Result<(), Errno>;
+
+    /// No connection will be wanted any more: whoever comes from now on is to be refused.
+    fn end(&mut self, desk: &mut Desk<'_, K>);
+}
+
+/// Why a dest's connecting goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum Cause<T> {
+    /// It begins.
+    Start(T),
+    /// The side's descriptor is ready.
+    Ready(Ready),
+    /// A descriptor of the transport's own told something: see [`Event::Dialed`].
+    Own,
+    /// The ticket was completed.
+    Outcome(Outcome),
+    /// The instant given with the last step has passed.
+    Timeout,
+}
+
+/// How far a dest is after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing is to be done until something happens, or until then.
+    Wait(Instant),
+    /// The side has this descriptor from now on; it is being connected, and wants another step
+    /// then. What the side had before was retired by the transport.
+    Attempt(Attempt, Instant),
+    /// The side's descriptor is connected.
+    Connected,
+    /// The side has this descriptor from now on, and it is connected. What the side had before was
+    /// retired by the transport.
+    Adopted(Attempt),
+    /// The dest cannot be reached.
+    Failed(FailReason),
+}
+
+/// A descriptor that becomes a side's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The descriptor, non-blocking.
+    pub fd: RawFd,
+    /// Where it leads.
+    pub peer: Address,
+    /// Whether it is registered already, as the transport's own.
+    pub registered: bool,
+}
+
+/// One dest on its way to being connected.
+pub struct Dial<'t, K: Sys> {
+    /// What may be used.
+    pub desk: Desk<'t, K>,
+    /// Which side it will be.
+    pub side: SideKey,
+    /// The side's descriptor of the last [`Step::Attempt`], if it has one.
+    pub fd: Option<RawFd>,
+    /// Where that leads.
+    pub peer: Address,
+    /// The transport's notes between two steps; all zeroes at the start.
+    pub notes: &'t mut [u8; 8],
+    pub(crate) mailbox: &'t Mailbox,
+    /// With the generation of the last ticket the worker gave out.
+    pub(crate) ticket: Ticket,
+    /// The generation of the ticket that was given out for this side.
+    pub(crate) awaited: &'t mut u32,
+}
+
+impl<K: Sys> Dial<'_, K> {
+    /// A new ticket, with which any thread can complete this dest, once. The one before it is
+    /// stale from now on.
+    pub fn ticket(&mut self) -> Ticket {
+        self.ticket.generation = Mailbox::next_generation(self.ticket.generation);
+        *self.awaited = self.ticket.generation;
+        self.mailbox.await_outcome(self.ticket.generation);
+        self.ticket
+    }
+}
+
+/// Where connections go.
+pub trait Dest<K: Sys, T>: Transport<K> {
+    /// Takes the next step in connecting a side. Never blocks.
+    fn dial(&mut self, dial: &mut Dial<'_, K>, cause: Cause<T>) -> Step;
+
+    /// The side is given up: whatever the transport holds for it besides the side's own descriptor
+    /// is to be retired.
+    fn abort(&mut self, side: SideKey, desk: &mut Desk<'_, K>);
+}
+
+/// One of these is all the worker needs to tell what happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Notice {
+    /// A dest was reached.
+    Connected(Description),
+    /// A connection ended.
+    Closed {
+        /// Which.
+        description: Description,
+        /// Bytes read from the source.
+        source_bytes: u64,
+        /// Bytes read from the dest.
+        dest_bytes: u64,
+        /// Why, if not in order.
+        reason: Option<FailReason>,
+    },
+    /// A connection was not made: the dest could not be reached, or the table is full.
+    Refused {
+        /// Who came.
+        source: Address,
+        /// Why.
+        reason: FailReason,
+    },
+    /// Nothing is accepted for a while.
+    Exhausted(Errno),
+}
+
+/// Is told what happens, on the worker's thread: it must not block.
+pub trait Observer {
+    /// Something happened.
+    fn notice(&mut self, notice: Notice);
+}
+
+/// Nobody wants to know.
+impl Observer for () {
+    fn notice(&mut self, _: Notice) {}
+}

@@ -1,0 +1,554 @@
+//! The turn: wait, hear what is ready, move bytes, keep time, close. Read it top to bottom; bytes
+//! move in `relay.rs`, ends are in `ending.rs`.
+//!
+//! A turn takes up a bounded amount of work and blocks only when nothing is left to do: what was
+//! stopped though it could go on is on the ready list. Descriptors are closed at its end.
+
+use crate::address::Address;
+use crate::admission::{Admission, WhenFull};
+use crate::completion::Outcome;
+use crate::fail::FailReason;
+use crate::poller::{Place, Poller};
+use crate::ready_list::ReadyList;
+use crate::relay::{End, PIPES_MAX, Pumped, Relay};
+use crate::share::Order;
+use crate::side::{Dialing, Flags, Side, SideKey, Stage};
+use crate::sys::{Errno, RawFd, Ready, Sys, SysResult};
+use crate::table::Table;
+use crate::time::Instant;
+use crate::timers::Timers;
+use crate::transport::{Attempt, Cause, Desk, Dest, Dial, Event, Notice, Observer, Source, Step};
+
+/// How many events a transport may tell of at once.
+const TOLD_MAX: usize = 128;
+
+/// How long the worker waits before it tries again what the kernel had no memory for.
+const STARVED_MILLIS: u32 = 10;
+
+/// How a worker behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How descriptions begin.
+    pub proxy: &'static str,
+    /// After how long without a byte a connection is reset, in milliseconds.
+    pub idle_millis: Option<u32>,
+    /// How long one direction may go on when the other has ended, in milliseconds.
+    pub half_close_millis: Option<u32>,
+    /// How long a reset is held back for bytes that came before it, in milliseconds.
+    pub reset_flush_millis: u32,
+    /// What becomes of clients when the table is full.
+    pub when_full: WhenFull,
+    /// Pipes this thread may hold open, at most [`PIPES_MAX`]; each is two descriptors and up to
+    /// 64 KiB of kernel memory. 0: everything is copied.
+    pub pipes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            proxy: "static",
+            idle_millis: None,
+            half_close_millis: None,
+            reset_flush_millis: 1000,
+            when_full: WhenFull::Wait,
+            pipes_max: PIPES_MAX,
+        }
+    }
+}
+
+/// One thread: its table, its epoll, where connections come from and where they go.
+pub struct Worker<'a, K: Sys, S, D, O> {
+    pub(crate) sys: K,
+    pub(crate) table: Table<'a>,
+    pub(crate) relay: Relay<'a, K>,
+    pub(crate) timers: Timers<'a>,
+    pub(crate) poller: Poller<K>,
+    pub(crate) source: S,
+    pub(crate) dest: D,
+    pub(crate) observer: O,
+    pub(crate) options: Options,
+    pub(crate) admission: Admission<'a>,
+    ready_list: ReadyList,
+    /// The generation of the last ticket.
+    generation: u32,
+    /// The clock, as far as this turn has looked at it.
+    clock: Option<Instant>,
+    /// Outcomes, or other threads' changes, may wait to be seen.
+    rung: bool,
+    /// The kernel had no memory in the last turn.
+    starved: bool,
+    /// Whether connections are wanted may have changed.
+    admission_stale: bool,
+    /// The source takes nothing any more.
+    source_ended: bool,
+}
+
+impl<'a, K, S, D, O> Worker<'a, K, S, D, O>
+where
+    K: Sys,
+    S: Source<K>,
+    D: Dest<K, S::Target>,
+    O: Observer,
+{
+    /// A worker on its table.
+    ///
+    /// # Errors
+    /// The kernel gave no epoll or no eventfd.
+    pub fn new(
+        sys: K,
+        mut table: Table<'a>,
+        source: S,
+        dest: D,
+        observer: O,
+        options: Options,
+    ) -> SysResult<Self> {
+        let poller = Poller::new(sys)?;
+        table.share().set_doorbell(poller.doorbell());
+        Ok(Worker {
+            sys,
+            relay: Relay::new(sys, core::mem::take(&mut table.buffer), options.pipes_max),
+            timers: Timers::new(core::mem::take(&mut table.deadlines)),
+            admission: Admission::new(table.commons.shares, table.thread, options.when_full),
+            table,
+            poller,
+            source,
+            dest,
+            observer,
+            options,
+            ready_list: ReadyList::default(),
+            generation: 0,
+            clock: None,
+            rung: true,
+            starved: false,
+            admission_stale: true,
+            source_ended: false,
+        })
+    }
+
+    /// Turns until the proxy was told to end and nothing is left.
+    ///
+    /// # Errors
+    /// The kernel refuses to wait: nothing can be done any more.
+    pub fn run(&mut self) -> SysResult<()> {
+        while self.turn()? {}
+        Ok(())
+    }
+
+    /// One turn; blocks only if there is nothing to do. `false`: told to end, and nothing is left.
+    ///
+    /// # Errors
+    /// The kernel refuses to wait.
+    pub fn turn(&mut self) -> SysResult<bool> {
+        self.admit();
+        let patience = self.patience();
+        self.clock = None;
+        for index in 0..self.poller.wait(patience)? {
+            let (fd, place, ready) = self.poller.event(index);
+            self.hear(fd, place, ready);
+        }
+        self.serve_ready_list();
+        self.expire();
+        if self.rung {
+            self.heed();
+        }
+        self.poller.bury();
+        Ok(!(self.source_ended && self.table.occupied() == 0))
+    }
+
+    /// The table, to look at.
+    pub fn table(&self) -> &Table<'a> {
+        &self.table
+    }
+
+    /// How long the worker may block, in milliseconds; `None`: until something happens.
+    fn patience(&mut self) -> Option<u32> {
+        if core::mem::take(&mut self.starved) {
+            return Some(STARVED_MILLIS);
+        }
+        if self.rung || !self.ready_list.is_empty() {
+            return Some(0);
+        }
+        let deadlines = [self.timers.next(), self.admission.retry_at()];
+        let next = deadlines.into_iter().flatten().min()?;
+        self.clock = None;
+        Some(next.since(self.now()).min(u64::from(u32::MAX)) as u32)
+    }
+
+    /// The time of this turn: the clock is read only in turns that want it.
+    pub(crate) fn now(&mut self) -> Instant {
+        *self.clock.get_or_insert_with(|| self.sys.now())
+    }
+
+    /// Says whether connections are wanted.
+    fn admit(&mut self) {
+        if self.admission.retry_at().is_some_and(|at| at <= self.now()) {
+            self.admission.try_again();
+            self.admission_stale = true;
+            self.rung = true;
+        }
+        if !core::mem::take(&mut self.admission_stale) {
+            return;
+        }
+        let wanted = !self.source_ended && self.admission.wanted();
+        let now = self.now();
+        let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
+        if let Err(errno) = self.source.admit(wanted, &mut desk) {
+            self.exhausted(errno);
+        }
+    }
+
+    /// One event.
+    #[inline]
+    fn hear(&mut self, fd: RawFd, place: Place, ready: Ready) {
+        match place {
+            Place::Side(hint) => {
+                if let Some(side) = self.table.find(fd, hint) {
+                    self.side_ready(side, ready);
+                }
+            }
+            Place::Source(own) => {
+                self.source.ready(own, ready);
+                self.listen_to_source();
+            }
+            Place::Dest(own) => {
+                self.dest.ready(own, ready);
+                self.listen_to_dest();
+            }
+            Place::Doorbell => {
+                self.poller.hush();
+                self.rung = true;
+            }
+        }
+    }
+
+    /// A side's descriptor is ready.
+    #[inline]
+    fn side_ready(&mut self, key: SideKey, ready: Ready) {
+        let (side, other) = self.table.pair_mut(key);
+        match side.stage {
+            Stage::Connected(_) => {
+                note(side, ready);
+                let gone = ready.error || ready.hung_up && !side.is_unix();
+                match other.stage {
+                    Stage::Connecting(_) if gone => self.refuse(key, FailReason::SourceGone),
+                    Stage::Connected(_) => {
+                        if ready.error {
+                            self.side_in_error(key);
+                        }
+                        self.drive(key);
+                    }
+                    _ => {}
+                }
+            }
+            Stage::Connecting(_) => self.dial(key, Cause::Ready(ready)),
+            Stage::Flushing { .. } if ready.error || ready.hung_up => self.flushed(key),
+            Stage::Flushing { .. } | Stage::Idle { .. } => {}
+        }
+    }
+
+    /// Moves bytes both ways, as far as they go, what came from `key` first.
+    fn drive(&mut self, key: SideKey) {
+        if self.pump(key) {
+            self.pump(key.other());
+        }
+    }
+
+    /// Moves bytes one way, as far as they go; `false` when the connection is no more.
+    #[inline]
+    pub(crate) fn pump(&mut self, from: SideKey) -> bool {
+        let (Some(from_fd), Some(to_fd)) = (self.table.fd(from), self.table.fd(from.other()))
+        else {
+            return false;
+        };
+        let (side, other) = self.table.pair_mut(from);
+        if !side.wants_pumping() || other.flags.has(Flags::BROKEN) {
+            return true;
+        }
+        let before = side.bytes;
+        let stopped = self.relay.pump(End { fd: from_fd, side }, End { fd: to_fd, side: other });
+        if self.options.idle_millis.is_some() && self.table.side(from).bytes != before {
+            self.touch(from.connection());
+        }
+        self.stopped(from, from_fd, stopped)
+    }
+
+    /// What follows when a direction stopped; `false` when the connection is no more.
+    fn stopped(&mut self, from: SideKey, fd: RawFd, stopped: Pumped) -> bool {
+        let flags = self.table.side(from).flags;
+        match stopped {
+            // Every segment that arrives would wake the thread for nothing.
+            Pumped::Blocked if flags.has(Flags::BULK) && !flags.has(Flags::MUTED) => {
+                self.mute(from, fd, true);
+            }
+            Pumped::Drained if flags.has(Flags::MUTED) => self.mute(from, fd, false),
+            Pumped::Blocked | Pumped::Drained => {}
+            Pumped::Turn | Pumped::Starved => {
+                self.starved |= stopped == Pumped::Starved;
+                self.ready_list.push(self.table.sides, from);
+            }
+            Pumped::Ended => return self.ended(from),
+            Pumped::Reset => return self.reset(from),
+            Pumped::Broken => return self.broken(from.other()),
+        }
+        true
+    }
+
+    fn mute(&mut self, side: SideKey, fd: RawFd, muted: bool) {
+        if self.poller.mute(fd, side, muted).is_err() {
+            // Not told: it stays as it was. While muted that would be for ever, so it is tried
+            // again; not muted costs wake-ups only.
+            if !muted {
+                self.starved = true;
+                self.ready_list.push(self.table.sides, side);
+            }
+            return;
+        }
+        let flags = &mut self.table.side_mut(side).flags;
+        if muted { flags.set(Flags::MUTED) } else { flags.clear(Flags::MUTED) }
+    }
+
+    /// Goes on with the sides that had to stop; each once.
+    fn serve_ready_list(&mut self) {
+        let last = self.ready_list.last();
+        while self.poller.has_room()
+            && let Some(key) = self.ready_list.pop(self.table.sides)
+        {
+            if matches!(self.table.side(key).stage, Stage::Connected(_))
+                && matches!(self.table.side(key.other()).stage, Stage::Connected(_))
+            {
+                self.pump(key);
+            }
+            if Some(key) == last {
+                break;
+            }
+        }
+    }
+
+    /// Takes what the source has.
+    fn listen_to_source(&mut self) -> usize {
+        for told in 0..TOLD_MAX {
+            let now = self.now();
+            let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
+            match self.source.poll(&mut desk) {
+                Some(Event::Opened { fd, peer }) => self.opened(fd, peer),
+                Some(Event::Exhausted(errno)) => self.exhausted(errno),
+                Some(Event::Dialed(_)) | None => return told,
+            }
+        }
+        TOLD_MAX
+    }
+
+    /// Takes what the dest has to tell.
+    fn listen_to_dest(&mut self) {
+        for _ in 0..TOLD_MAX {
+            let now = self.now();
+            let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
+            match self.dest.poll(&mut desk) {
+                Some(Event::Dialed(side)) => self.dial(side, Cause::Own),
+                Some(Event::Exhausted(errno)) => self.exhausted(errno),
+                Some(Event::Opened { .. }) | None => return,
+            }
+        }
+    }
+
+    /// The kernel ran out of something.
+    fn exhausted(&mut self, errno: Errno) {
+        let now = self.now();
+        self.admission.back_off(now);
+        self.admission_stale = true;
+        self.table.share().counters.count_failed(FailReason::OutOfDescriptors);
+        self.observer.notice(Notice::Exhausted(errno));
+    }
+
+    /// A source came.
+    fn opened(&mut self, fd: RawFd, peer: Address) {
+        let share = self.table.share();
+        share.counters.count_accepted();
+        let Some(connection) = self.table.occupy() else {
+            return self.turn_away(fd, peer, FailReason::TableFull);
+        };
+        let source = SideKey::source(connection);
+        if let Err(errno) = self.poller.add_side(fd, source) {
+            self.table.vacate(connection);
+            self.exhausted(errno);
+            return self.turn_away(fd, peer, FailReason::OutOfDescriptors);
+        }
+        self.count();
+        self.table.set_fd(source, Some(fd));
+        let prompt = if S::PROMPT { Flags::PROMPT } else { Flags::default() };
+        let side = self.table.side_mut(source);
+        side.peer = peer;
+        side.connect(prompt.or(Flags::WRITABLE));
+        let target = self.source.target(fd);
+        self.table.side_mut(source.other()).stage = Stage::Connecting(Dialing::default());
+        self.dial(source.other(), Cause::Start(target));
+    }
+
+    /// The next step in reaching a dest.
+    fn dial(&mut self, key: SideKey, cause: Cause<S::Target>) {
+        let connection = key.connection();
+        let now = self.now();
+        let Stage::Connecting(mut dialing) = self.table.side(key).stage else {
+            return;
+        };
+        let mut dial = Dial {
+            desk: Desk { sys: self.sys, poller: &mut self.poller, now },
+            side: key,
+            fd: self.table.fd(key),
+            peer: self.table.side(key).peer,
+            notes: &mut dialing.notes,
+            mailbox: self.table.mailbox(connection),
+            ticket: self.table.ticket(connection, self.generation),
+            awaited: &mut dialing.generation,
+        };
+        let step = self.dest.dial(&mut dial, cause);
+        self.generation = dial.ticket.generation;
+        self.table.side_mut(key).stage = Stage::Connecting(dialing);
+        match step {
+            Step::Wait(until) => self.timers.arm(connection, until),
+            Step::Attempt(attempt, until) => {
+                if self.take_over(key, attempt) {
+                    self.timers.arm(connection, until);
+                }
+            }
+            Step::Connected => self.connected(key),
+            Step::Adopted(attempt) => {
+                if self.take_over(key, attempt) {
+                    self.connected(key);
+                }
+            }
+            Step::Failed(reason) => self.refuse(key, reason),
+        }
+    }
+
+    /// A dest's descriptor is the side's from now on; `false` when the kernel cannot watch it.
+    fn take_over(&mut self, key: SideKey, attempt: Attempt) -> bool {
+        self.table.set_fd(key, Some(attempt.fd));
+        self.table.side_mut(key).peer = attempt.peer;
+        let watched = match attempt.registered {
+            true => self.poller.give_to_side(attempt.fd, key),
+            false => self.poller.add_side(attempt.fd, key),
+        };
+        if watched.is_err() {
+            self.refuse(key, FailReason::OutOfDescriptors);
+        }
+        watched.is_ok()
+    }
+
+    /// A dest was reached: bytes flow from now on.
+    fn connected(&mut self, key: SideKey) {
+        let prompt = if D::PROMPT { Flags::PROMPT } else { Flags::default() };
+        self.table.side_mut(key).connect(prompt.or(Flags::WRITABLE));
+        self.table.share().counters.count_connected();
+        self.observer.notice(Notice::Connected(self.describe(key.connection())));
+        self.touch(key.connection());
+        self.arm_life(key.connection());
+        self.drive(key.other());
+    }
+
+    /// Serves the deadlines that have passed.
+    fn expire(&mut self) {
+        if self.timers.next().is_none() {
+            return;
+        }
+        let now = self.now();
+        if !self.timers.is_due(now) {
+            return;
+        }
+        let mut from = 0;
+        while self.poller.has_room()
+            && let Some(connection) = self.timers.expire(from, now)
+        {
+            from = connection + 1;
+            let dest = SideKey::dest(connection);
+            match self.table.side(dest).stage {
+                Stage::Connecting(_) => self.dial(dest, Cause::Timeout),
+                Stage::Flushing { .. } => self.look_again(dest),
+                _ => match self.table.side(dest.other()).stage {
+                    Stage::Flushing { .. } => self.look_again(dest.other()),
+                    _ => self.life_expired(connection),
+                },
+            }
+        }
+        self.timers.settle(now);
+    }
+
+    /// The doorbell was heard: outcomes, orders, other threads' changes.
+    fn heed(&mut self) {
+        self.rung = false;
+        self.admission_stale = true;
+        for connection in 0..self.table.high_water {
+            if !self.poller.has_room() {
+                self.rung = true;
+                return;
+            }
+            let dest = SideKey::dest(connection);
+            let Some(outcome) = self.table.mailbox(connection).take() else { continue };
+            match (self.table.side(dest).stage, outcome) {
+                (Stage::Connecting(_), outcome) => self.dial(dest, Cause::Outcome(outcome)),
+                (_, Outcome::Connected(fd)) => self.poller.retire(fd),
+                _ => {}
+            }
+        }
+        match self.table.commons.ordered() {
+            Order::Run => {}
+            Order::Drain if !self.source_ended => self.take_what_is_queued(),
+            Order::Drain => {}
+            Order::Stop => self.stop(),
+        }
+    }
+
+    /// The proxy drains: who waits in the backlog already is still served, as far as there is room.
+    fn take_what_is_queued(&mut self) {
+        let readable = Ready { readable: true, ..Ready::default() };
+        while self.poller.has_room() {
+            if self.table.is_full() || self.admission.retry_at().is_some() {
+                // Again when a connection has ended, or the pause is over.
+                return;
+            }
+            self.source.ready(0, readable);
+            if self.listen_to_source() == 0 {
+                return self.end_source();
+            }
+        }
+        self.rung = true;
+    }
+
+    pub(crate) fn end_source(&mut self) {
+        let now = self.now();
+        let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
+        self.source.end(&mut desk);
+        self.source_ended = true;
+    }
+
+    /// The number of connections changed.
+    pub(crate) fn count(&mut self) {
+        let sys = self.sys;
+        self.admission.count(self.table.occupied(), |share| share.ring(sys));
+        self.admission_stale = true;
+        if self.table.commons.ordered() == Order::Drain && !self.source_ended {
+            self.rung = true;
+        }
+    }
+}
+
+/// What an event says, in the side's own bits.
+fn note(side: &mut Side, ready: Ready) {
+    let flags = &mut side.flags;
+    let over = ready.hung_up || ready.error;
+    if ready.readable || ready.read_closed || over {
+        flags.set(Flags::READABLE);
+    }
+    if ready.writable || over {
+        flags.set(Flags::WRITABLE);
+    }
+    if ready.read_closed || over {
+        flags.set(Flags::HANGUP);
+    }
+    if ready.error {
+        flags.set(Flags::ERROR);
+    }
+    if ready.urgent {
+        flags.set(Flags::URGENT);
+    }
+}

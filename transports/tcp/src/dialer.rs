@@ -1,0 +1,411 @@
+//! Reaches a dest over tcp or a unix socket: targets in order, addresses with a staggered second
+//! connect (RFC 8305), names through a resolver. Knows no thread; never blocks.
+//!
+//! Invariant: a side that is being connected has at most two connects under way: the side's own
+//! descriptor, and one in `races`, which the dialer owns.
+
+use crate::resolve::{ADDRESSES_MAX, Lookup, Resolve};
+use arrayvec::ArrayVec;
+use core::net::SocketAddr;
+use core::ops::RangeInclusive;
+use seaprox::address::Address;
+use seaprox::completion::Outcome;
+use seaprox::fail::FailReason;
+use seaprox::side::SideKey;
+use seaprox::sys::{Errno, Peer, RawFd, Ready, Sys};
+use seaprox::time::Instant;
+use seaprox::transport::{Attempt, Cause, Desk, Dest, Dial, Event, Step, Transport};
+
+/// Staggered second connects under way at the same time, a thread.
+pub const RACES_MAX: usize = 16;
+
+/// How many targets can be tried in order.
+pub const TARGETS_MAX: usize = 64;
+
+/// After how long without an answer the next address is tried as well (RFC 8305 section 5).
+const STAGGER_MILLIS: u32 = 250;
+
+/// Where a dest is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'t> {
+    /// An internet address.
+    Inet(SocketAddr),
+    /// A name, looked up when it is wanted, and a port.
+    Name(&'t str, u16),
+    /// A unix socket's path; a leading `@` means the abstract namespace.
+    Unix(&'t [u8]),
+}
+
+/// How a dialer behaves.
+#[derive(Clone, Debug)]
+pub struct DialOptions {
+    /// How long one target may take, names and all its addresses together, in milliseconds.
+    pub connect_millis: u32,
+    /// SO_SNDBUF and SO_RCVBUF in bytes; `None` leaves autotuning on.
+    pub buffer_bytes: Option<usize>,
+    /// The ports the kernel takes for connects (net.ipv4.ip_local_port_range): only a connect to
+    /// one of them can reach itself, so only those are looked at.
+    pub local_ports: RangeInclusive<u16>,
+}
+
+impl Default for DialOptions {
+    fn default() -> Self {
+        DialOptions { connect_millis: 10_000, buffer_bytes: None, local_ports: 0..=u16::MAX }
+    }
+}
+
+/// A second connect of a side.
+#[derive(Clone, Copy, Debug)]
+struct Race {
+    fd: RawFd,
+    side: SideKey,
+    peer: Address,
+    /// It is ready, and the worker has not been told.
+    untold: bool,
+}
+
+/// Connects to the first of its targets that can be reached.
+#[derive(Debug)]
+pub struct Dialer<'t, K, R> {
+    sys: K,
+    targets: &'t [Target<'t>],
+    resolver: R,
+    options: DialOptions,
+    races: [Option<Race>; RACES_MAX],
+}
+
+/// What is remembered of a side between two steps.
+///
+/// Invariant: `target < targets.len()` while anything is under way.
+#[derive(Clone, Copy, Debug, Default)]
+struct Notes {
+    /// The target being tried.
+    target: u8,
+    /// The next of its addresses.
+    next: u8,
+    /// Why the last attempt failed.
+    reason: u8,
+    /// When the target is given up: low bits of the millisecond clock.
+    until: u32,
+}
+
+impl Notes {
+    fn load(bytes: &[u8; 8]) -> Notes {
+        let [target, next, reason, _, until @ ..] = *bytes;
+        Notes { target, next, reason, until: u32::from_le_bytes(until) }
+    }
+
+    fn store(self, bytes: &mut [u8; 8]) {
+        bytes[..3].copy_from_slice(&[self.target, self.next, self.reason]);
+        bytes[4..].copy_from_slice(&self.until.to_le_bytes());
+    }
+
+    fn until(&self, now: Instant) -> Instant {
+        let millis = self.until.wrapping_sub(now.as_millis() as u32) as i32;
+        Instant::from_millis((now.as_millis() as i64 + i64::from(millis)).max(0) as u64)
+    }
+
+    fn fail(&mut self, reason: FailReason) {
+        self.reason = reason as u8;
+    }
+}
+
+impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
+    /// `targets`: at least one, at most [`TARGETS_MAX`]; tried in order.
+    pub fn new(sys: K, targets: &'t [Target<'t>], resolver: R, options: DialOptions) -> Self {
+        assert!((1..=TARGETS_MAX).contains(&targets.len()), "1..={TARGETS_MAX} targets");
+        Dialer { sys, targets, resolver, options, races: [None; RACES_MAX] }
+    }
+
+    /// Begins with the target of the notes.
+    fn start_target(&mut self, dial: &mut Dial<'_, K>, notes: &mut Notes) -> Step {
+        loop {
+            let Some(&target) = self.targets.get(usize::from(notes.target)) else {
+                let reason = FailReason::from_number(notes.reason);
+                return Step::Failed(reason.unwrap_or(FailReason::Other));
+            };
+            notes.next = 0;
+            notes.until = dial.desk.now.after(self.options.connect_millis).as_millis() as u32;
+            if let Target::Name(name, _) = target {
+                let ticket = dial.ticket();
+                match self.resolver.lookup(name, ticket) {
+                    Lookup::Known(_) => {}
+                    Lookup::Waiting => return Step::Wait(notes.until(dial.desk.now)),
+                    Lookup::Failed(reason) => {
+                        notes.fail(reason);
+                        notes.target += 1;
+                        continue;
+                    }
+                }
+            }
+            if let Some(step) = self.first_attempt(dial, notes) {
+                return step;
+            }
+            notes.target += 1;
+        }
+    }
+
+    /// Tries the addresses of the target, from the next on, as the side's own; `None` if none is
+    /// left.
+    fn first_attempt(&mut self, dial: &mut Dial<'_, K>, notes: &mut Notes) -> Option<Step> {
+        while let Some(peer) = self.peer(notes.target, notes.next) {
+            notes.next += 1;
+            match self.begin(&peer) {
+                Ok((fd, connected)) => {
+                    let attempt = Attempt { fd, peer: peer.address(), registered: false };
+                    if !connected {
+                        return Some(Step::Attempt(attempt, self.wake_at(dial.desk.now, notes)));
+                    }
+                    match self.verify(fd, attempt.peer) {
+                        Ok(()) => return Some(Step::Adopted(attempt)),
+                        Err(errno) => {
+                            dial.desk.poller.retire(fd);
+                            notes.fail(reason_of(errno));
+                        }
+                    }
+                }
+                Err(errno) => notes.fail(reason_of(errno)),
+            }
+        }
+        None
+    }
+
+    /// Starts a second connect for the side, if there is another address and room for it.
+    fn second_attempt(&mut self, dial: &mut Dial<'_, K>, notes: &mut Notes) {
+        let Some(own) = self.races.iter().position(Option::is_none) else { return };
+        while let Some(peer) = self.peer(notes.target, notes.next) {
+            notes.next += 1;
+            match self.begin(&peer) {
+                Ok((fd, _)) => match dial.desk.poller.add_dest_own(fd, own as u32) {
+                    Ok(()) => {
+                        let (side, peer) = (dial.side, peer.address());
+                        self.races[own] = Some(Race { fd, side, peer, untold: false });
+                        return;
+                    }
+                    Err(errno) => {
+                        dial.desk.poller.retire(fd);
+                        notes.fail(reason_of(errno));
+                    }
+                },
+                Err(errno) => notes.fail(reason_of(errno)),
+            }
+        }
+    }
+
+    /// When the side wants a step although nothing happened: to try the next address as well, or
+    /// to give the target up.
+    fn wake_at(&self, now: Instant, notes: &Notes) -> Instant {
+        let until = notes.until(now);
+        match self.peer(notes.target, notes.next) {
+            Some(_) => until.min(now.after(STAGGER_MILLIS)),
+            None => until,
+        }
+    }
+
+    /// The n-th address of a target.
+    fn peer(&self, target: u8, nth: u8) -> Option<Peer<'t>> {
+        match *self.targets.get(usize::from(target))? {
+            Target::Inet(address) => (nth == 0).then_some(Peer::Inet(address)),
+            Target::Unix(path) => (nth == 0).then_some(Peer::Unix(path)),
+            Target::Name(name, port) => {
+                let addresses: ArrayVec<_, ADDRESSES_MAX> = self.resolver.addresses(name)?;
+                Some(Peer::Inet((*addresses.get(usize::from(nth))?, port).into()))
+            }
+        }
+    }
+
+    /// A connect under way (`false`) or done (`true`).
+    fn begin(&self, peer: &Peer<'_>) -> Result<(RawFd, bool), Errno> {
+        let fd = self.sys.socket(peer)?;
+        let begun = self.options.buffer_bytes.map_or(Ok(()), |b| self.sys.set_buffers(fd, b));
+        match begun.and_then(|()| self.sys.connect(fd, peer)) {
+            Ok(()) => Ok((fd, true)),
+            Err(Errno::INPROGRESS) => Ok((fd, false)),
+            Err(errno) => {
+                // Never registered, so no event can be about it.
+                self.sys.close(fd);
+                Err(errno)
+            }
+        }
+    }
+
+    /// Whether a socket that says it is connected is, and not to itself (a simultaneous open with
+    /// its own port, RFC 9293 section 3.5).
+    fn verify(&self, fd: RawFd, peer: Address) -> Result<(), Errno> {
+        let own = peer.socket_addr().is_some()
+            && self.options.local_ports.contains(&peer.port())
+            && self.sys.local_address(fd)? == peer;
+        if own { Err(Errno::CONNREFUSED) } else { Ok(()) }
+    }
+
+    fn race_of(&self, side: SideKey) -> Option<usize> {
+        self.races.iter().position(|race| race.is_some_and(|race| race.side == side))
+    }
+
+    /// The side's own connect is ready.
+    fn own_ready(&mut self, dial: &mut Dial<'_, K>, notes: &mut Notes, ready: Ready) -> Step {
+        let now = dial.desk.now;
+        let Some(fd) = dial.fd else { return Step::Wait(self.wake_at(now, notes)) };
+        if !(ready.writable || ready.error || ready.hung_up) {
+            return Step::Wait(self.wake_at(now, notes));
+        }
+        if ready.error || ready.hung_up {
+            return self.own_failed(dial, notes, fd);
+        }
+        match self.verify(fd, dial.peer) {
+            Ok(()) => {
+                self.abort(dial.side, &mut dial.desk);
+                Step::Connected
+            }
+            Err(errno) => {
+                notes.fail(reason_of(errno));
+                self.own_failed(dial, notes, fd)
+            }
+        }
+    }
+
+    /// The side's own connect failed: a second one takes its place, else the next address, else the
+    /// next target.
+    fn own_failed(&mut self, dial: &mut Dial<'_, K>, notes: &mut Notes, fd: RawFd) -> Step {
+        if let Err(errno) = self.sys.take_error(fd) {
+            notes.fail(reason_of(errno));
+        }
+        dial.desk.poller.retire(fd);
+        if let Some(race) = self.race_of(dial.side).and_then(|own| self.races[own].take()) {
+            let attempt = Attempt { fd: race.fd, peer: race.peer, registered: true };
+            return Step::Attempt(attempt, self.wake_at(dial.desk.now, notes));
+        }
+        if let Some(step) = self.first_attempt(dial, notes) {
+            return step;
+        }
+        notes.target += 1;
+        self.start_target(dial, notes)
+    }
+
+    /// A second connect is ready.
+    fn race_ready(&mut self, dial: &mut Dial<'_, K>, notes: &mut Notes) -> Step {
+        let now = dial.desk.now;
+        let Some(own) = self.race_of(dial.side) else {
+            return Step::Wait(self.wake_at(now, notes));
+        };
+        let Some(race) = self.races[own].take() else { unreachable!("just found") };
+        match self.sys.take_error(race.fd).and_then(|()| self.verify(race.fd, race.peer)) {
+            Ok(()) => {
+                if let Some(loser) = dial.fd {
+                    dial.desk.poller.retire(loser);
+                }
+                Step::Adopted(Attempt { fd: race.fd, peer: race.peer, registered: true })
+            }
+            Err(errno) => {
+                notes.fail(reason_of(errno));
+                dial.desk.poller.retire(race.fd);
+                self.second_attempt(dial, notes);
+                Step::Wait(self.wake_at(now, notes))
+            }
+        }
+    }
+
+    /// Time for another address, or the target's time is over.
+    fn timed_out(&mut self, dial: &mut Dial<'_, K>, notes: &mut Notes) -> Step {
+        let now = dial.desk.now;
+        if now < notes.until(now) {
+            if self.race_of(dial.side).is_none() {
+                self.second_attempt(dial, notes);
+            }
+            return Step::Wait(self.wake_at(now, notes));
+        }
+        if let Some(fd) = dial.fd.take() {
+            dial.desk.poller.retire(fd);
+        }
+        self.abort(dial.side, &mut dial.desk);
+        notes.fail(FailReason::TimedOut);
+        notes.target += 1;
+        self.start_target(dial, notes)
+    }
+
+    /// The resolver has answered.
+    fn resolved(&mut self, dial: &mut Dial<'_, K>, notes: &mut Notes, outcome: Outcome) -> Step {
+        match outcome {
+            Outcome::Resolved => {
+                if let Some(step) = self.first_attempt(dial, notes) {
+                    return step;
+                }
+            }
+            Outcome::Failed(reason) => notes.fail(reason),
+            Outcome::Connected(fd) => {
+                // The resolver connects nothing; whoever did gave us the descriptor.
+                dial.desk.poller.retire(fd);
+                notes.fail(FailReason::Other);
+            }
+        }
+        notes.target += 1;
+        self.start_target(dial, notes)
+    }
+}
+
+impl<K: Sys, R: Resolve> Transport<K> for Dialer<'_, K, R> {
+    const PROMPT: bool = false;
+
+    fn ready(&mut self, own: u32, ready: Ready) {
+        let race = self.races.get_mut(own as usize).and_then(Option::as_mut);
+        if let Some(race) = race
+            && (ready.writable || ready.error || ready.hung_up)
+        {
+            race.untold = true;
+        }
+    }
+
+    fn poll(&mut self, _: &mut Desk<'_, K>) -> Option<Event> {
+        let race = self.races.iter_mut().flatten().find(|race| race.untold)?;
+        race.untold = false;
+        Some(Event::Dialed(race.side))
+    }
+
+    fn settle(&mut self, fd: RawFd, desk: &mut Desk<'_, K>) {
+        let keepalive = crate::KEEPALIVE;
+        // A unix socket has none.
+        let _ = desk.sys.set_keepalive(
+            fd,
+            keepalive.idle_seconds,
+            keepalive.interval_seconds,
+            keepalive.count,
+        );
+    }
+}
+
+impl<K: Sys, R: Resolve> Dest<K, ()> for Dialer<'_, K, R> {
+    fn dial(&mut self, dial: &mut Dial<'_, K>, cause: Cause<()>) -> Step {
+        let mut notes = Notes::load(dial.notes);
+        let step = match cause {
+            Cause::Start(()) => self.start_target(dial, &mut notes),
+            Cause::Ready(ready) => self.own_ready(dial, &mut notes, ready),
+            Cause::Own => self.race_ready(dial, &mut notes),
+            Cause::Outcome(outcome) => self.resolved(dial, &mut notes, outcome),
+            Cause::Timeout => self.timed_out(dial, &mut notes),
+        };
+        notes.store(dial.notes);
+        step
+    }
+
+    fn abort(&mut self, side: SideKey, desk: &mut Desk<'_, K>) {
+        if let Some(race) = self.race_of(side).and_then(|own| self.races[own].take()) {
+            desk.poller.retire(race.fd);
+        }
+    }
+}
+
+/// What an error of socket(2) or connect(2) means to a user.
+fn reason_of(errno: Errno) -> FailReason {
+    match errno {
+        Errno::CONNREFUSED | Errno::CONNRESET | Errno::NOENT => FailReason::ConnectionRefused,
+        Errno::TIMEDOUT => FailReason::TimedOut,
+        Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL => {
+            FailReason::Unreachable
+        }
+        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC => {
+            FailReason::OutOfDescriptors
+        }
+        Errno::ACCESS | Errno::PERM => FailReason::Denied,
+        _ => FailReason::Other,
+    }
+}
