@@ -55,7 +55,7 @@ impl<A, B> Shown for (RawFd, A, B) {
     }
 }
 
-impl SimKernel {
+impl SimKernel<'_> {
     /// One call: the beginning, what it does unless a fault hits it, the trace.
     fn call<T: Shown>(
         &self,
@@ -88,7 +88,7 @@ fn inet(peer: &Peer<'_>) -> SocketAddr {
     }
 }
 
-impl Sys for &SimKernel {
+impl Sys for &SimKernel<'_> {
     fn now(self) -> Instant {
         Instant::from_millis(self.kernel.borrow().network.now_micros / 1000)
     }
@@ -100,7 +100,7 @@ impl Sys for &SimKernel {
     fn epoll_create(self) -> SysResult<RawFd> {
         self.call(Call::EpollCreate, -1, 0, |kernel| {
             kernel.check_room(1)?;
-            kernel.epolls.push(Epoll::default());
+            kernel.epolls.push(Epoll::new());
             Ok(kernel.open(Object::Epoll(kernel.epolls.len() - 1)))
         })
     }
@@ -164,6 +164,15 @@ impl Sys for &SimKernel {
             let step = self.kernel.borrow_mut().wait(epoll, events, deadline, due);
             match step {
                 Step::World => self.turn_world(),
+                Step::Interrupted => {
+                    self.kernel.borrow_mut().record(
+                        Call::EpollWait,
+                        epoll,
+                        argument,
+                        Err(Errno::INTR),
+                    );
+                    return Err(Errno::INTR);
+                }
                 Step::Return(filled) => {
                     let kernel = &mut *self.kernel.borrow_mut();
                     kernel.record(Call::EpollWait, epoll, argument, Ok(filled as i64));
@@ -300,17 +309,21 @@ impl Sys for &SimKernel {
 
     fn recv(self, fd: RawFd, buffer: &mut [u8]) -> SysResult<usize> {
         self.call(Call::Recv, fd, buffer.len() as i64, |kernel| {
-            kernel.recv(kernel.socket_of(fd), buffer.len(), false, |first, second| {
-                copy_halves(buffer, first, second);
+            kernel.recv(kernel.socket_of(fd), buffer.len(), |first, second| {
+                buffer[..first.len()].copy_from_slice(first);
+                buffer[first.len()..][..second.len()].copy_from_slice(second);
             })
         })
     }
 
     fn peek(self, fd: RawFd, buffer: &mut [u8]) -> SysResult<usize> {
         self.call(Call::Peek, fd, buffer.len() as i64, |kernel| {
-            kernel.recv(kernel.socket_of(fd), buffer.len(), true, |first, second| {
-                copy_halves(buffer, first, second);
-            })
+            let socket = kernel.socket_of(fd);
+            let this = &mut kernel.network.sockets[socket];
+            match this.peek(buffer) {
+                0 => this.read_nothing(),
+                bytes => Ok(bytes),
+            }
         })
     }
 
@@ -376,9 +389,4 @@ impl Sys for &SimKernel {
             }
         })
     }
-}
-
-fn copy_halves(buffer: &mut [u8], first: &[u8], second: &[u8]) {
-    buffer[..first.len()].copy_from_slice(first);
-    buffer[first.len()..][..second.len()].copy_from_slice(second);
 }

@@ -45,6 +45,8 @@ struct Traced {
 /// What a wait does next.
 pub(super) enum Step {
     Return(usize),
+    /// Another worker has something to do.
+    Interrupted,
     /// The test's clients and backends have something to do first.
     World,
 }
@@ -253,7 +255,7 @@ impl Kernel {
                 }
             }
             Object::Epoll(epoll) => {
-                self.epolls[epoll] = Epoll::default();
+                self.epolls[epoll] = Epoll::new();
                 for descriptor in self.descriptors.iter_mut().flatten() {
                     descriptor.watchers.retain(|&watcher| watcher != epoll);
                 }
@@ -280,7 +282,8 @@ impl Kernel {
     }
 
     /// Waits by letting time pass, from one happening to the next. Where nothing can ever happen it
-    /// returns 0, so that a test is not stuck with the engine.
+    /// returns 0, so that a test is not stuck with the engine. Of several workers that take turns
+    /// on one thread, time passes only when all of them sleep.
     pub(super) fn wait(
         &mut self,
         epoll: RawFd,
@@ -290,21 +293,29 @@ impl Kernel {
     ) -> Step {
         let epoll = self.epoll_of(epoll);
         self.waiting = Some(epoll);
+        self.epolls[epoll].asleep_until = None;
         loop {
             self.settle();
             let now = self.network.now_micros;
             if let Some(due) = world_due
-                && (self.network.news || due <= now)
+                && (self.network.untold || due <= now)
             {
                 return Step::World;
             }
             let Kernel { epolls, descriptors, network, eventfds, .. } = self;
             let filled = epolls[epoll]
                 .collect(events, |fd| Kernel::mask(descriptors, network, eventfds, fd));
-            let next = [self.network.next_micros(), deadline, world_due];
-            let next = next.into_iter().flatten().filter(|&at| at != u64::MAX).min();
-            match next {
-                Some(next) if filled == 0 && deadline.is_none_or(|deadline| now < deadline) => {
+            let others = epolls.iter().enumerate().filter(|(other, _)| *other != epoll);
+            let blocks = filled == 0 && deadline.is_none_or(|deadline| now < deadline);
+            if blocks && others.clone().any(|(_, other)| other.wants_to_run(now)) {
+                epolls[epoll].asleep_until = Some(deadline.unwrap_or(u64::MAX));
+                self.waiting = None;
+                return Step::Interrupted;
+            }
+            let next = [network.next_micros(), deadline, world_due].into_iter().flatten();
+            let next = next.chain(others.filter_map(|(_, other)| other.asleep_until));
+            match next.filter(|&at| at != u64::MAX).min() {
+                Some(next) if blocks => {
                     // A wait that nothing delays still takes its microsecond.
                     self.network.now_micros = next.max(now);
                 }

@@ -56,31 +56,31 @@ use weather::Weather;
 
 /// The clients and backends of a test, as one function: it is called while the engine waits,
 /// whenever something reached a far end or the instant it last asked for has come.
-pub type World = Box<dyn FnMut(&SimKernel) -> Option<Instant>>;
+pub type World<'w> = Box<dyn FnMut(&SimKernel<'w>) -> Option<Instant> + 'w>;
 
-struct Installed {
+struct Installed<'w> {
     /// `None` while it runs.
-    world: Option<World>,
+    world: Option<World<'w>>,
     /// When it wants to be called, in microseconds; `u64::MAX` for only when there is news.
     due: u64,
 }
 
 /// The simulated kernel; `&SimKernel` is a [`crate::sys::Sys`].
-pub struct SimKernel {
+pub struct SimKernel<'w> {
     kernel: RefCell<Kernel>,
-    installed: RefCell<Option<Installed>>,
+    installed: RefCell<Option<Installed<'w>>>,
 }
 
-impl SimKernel {
+impl<'w> SimKernel<'w> {
     /// A kernel without faults: fast, regular, buffers of 64 KiB, pages of 4 KiB in pipe slots.
     /// Nothing happens but in [`SimKernel::advance`] or in a wait.
-    pub fn calm(seed: u64) -> SimKernel {
+    pub fn calm(seed: u64) -> SimKernel<'w> {
         let network = Network::new(1_000_000, Random::new(seed), Weather::calm());
         SimKernel::of(Kernel::new(seed, network, Faults::none()))
     }
 
     /// The kernel of a seed, with its faults, delays and sizes.
-    pub fn new(seed: u64) -> SimKernel {
+    pub fn new(seed: u64) -> SimKernel<'w> {
         let mut random = Random::new(seed);
         let faults = Faults::swarm(&mut random);
         let weather = Weather::swarm(&mut random);
@@ -95,7 +95,7 @@ impl SimKernel {
         SimKernel::of(kernel)
     }
 
-    fn of(kernel: Kernel) -> SimKernel {
+    fn of(kernel: Kernel) -> SimKernel<'w> {
         SimKernel { kernel: RefCell::new(kernel), installed: RefCell::new(None) }
     }
 
@@ -144,7 +144,7 @@ impl SimKernel {
     }
 
     /// The test's clients and backends act in `world` from now on.
-    pub fn set_world(&self, world: World) {
+    pub fn set_world(&self, world: World<'w>) {
         *self.installed.borrow_mut() = Some(Installed { world: Some(world), due: 0 });
     }
 
@@ -156,13 +156,22 @@ impl SimKernel {
     fn turn_world(&self) {
         let world = self.installed.borrow_mut().as_mut().and_then(|i| i.world.take());
         let Some(mut world) = world else { return };
-        self.kernel.borrow_mut().network.news = false;
+        self.kernel.borrow_mut().network.untold = false;
         let due = world(self).map_or(u64::MAX, |at| at.as_millis() * 1000);
         // It may not ask for the past: time would stand still.
         let due = due.max(self.kernel.borrow().network.now_micros + 1);
         if let Some(installed) = &mut *self.installed.borrow_mut() {
             (installed.world, installed.due) = (Some(world), due);
         }
+    }
+
+    /// The next far end that something reached since it was last asked for; each once. Clients that
+    /// wait to be accepted are not told of.
+    pub fn news(&self) -> Option<FarEnd> {
+        let network = &mut self.kernel.borrow_mut().network;
+        let socket = network.news.pop_front()?;
+        network.sockets[socket].told = false;
+        Some(FarEnd(socket))
     }
 
     /// The `n`th call of this kind from now, counted from 1, fails with `errno`.

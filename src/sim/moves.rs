@@ -19,20 +19,18 @@ impl Kernel {
         &mut self,
         socket: usize,
         bytes_max: usize,
-        keep: bool,
         sink: impl FnOnce(&[u8], &[u8]),
     ) -> SysResult<usize> {
         let this = &mut self.network.sockets[socket];
-        let bytes = this.readable_bytes(true).min(bytes_max);
+        this.step_over();
+        let bytes = this.readable_bytes().min(bytes_max);
         if bytes == 0 && bytes_max > 0 {
             return this.read_nothing();
         }
         let (first, second) = this.unread(bytes);
         sink(first, second);
-        if !keep {
-            this.consume(bytes);
-            self.network.was_read(socket);
-        }
+        this.consume(bytes);
+        self.network.was_read(socket);
         Ok(bytes)
     }
 
@@ -69,7 +67,7 @@ impl Kernel {
             let Kernel { network: Network { sockets, random, .. }, pipes, .. } = self;
             let this = &mut sockets[socket];
             let fragment = random.scaled(self.slot_bytes.1).max(self.slot_bytes.0);
-            let chunk = this.readable_bytes(false).min(fragment).min(bytes - moved);
+            let chunk = this.readable_bytes().min(fragment).min(bytes - moved);
             if chunk == 0 {
                 break;
             }

@@ -84,8 +84,10 @@ pub(super) struct Network {
     pub(super) listeners: Vec<Listener>,
     /// What the engine's descriptors must be told.
     pub(super) wakes: Vec<(RawFd, Mask)>,
-    /// Something happened at a far end since the test last looked.
-    pub(super) news: bool,
+    /// The far ends that something reached.
+    pub(super) news: VecDeque<usize>,
+    /// Something reached a far end since the world was last called.
+    pub(super) untold: bool,
     spots: BTreeMap<SocketAddr, Spot>,
     agenda: BinaryHeap<Reverse<(u64, u64, Happening)>>,
     order: u64,
@@ -101,7 +103,8 @@ impl Network {
             sockets: Vec::new(),
             listeners: Vec::new(),
             wakes: Vec::new(),
-            news: false,
+            news: VecDeque::new(),
+            untold: false,
             spots: BTreeMap::new(),
             agenda: BinaryHeap::new(),
             order: 0,
@@ -147,12 +150,16 @@ impl Network {
     fn wake(&mut self, owner: Owner, key: Mask) {
         match owner {
             Owner::Descriptor(fd) => self.wakes.push((fd, key)),
-            Owner::FarEnd => self.news = true,
+            Owner::FarEnd => self.untold = true,
             Owner::Queue | Owner::Nobody => {}
         }
     }
 
     fn wake_socket(&mut self, socket: usize, key: Mask) {
+        let this = &mut self.sockets[socket];
+        if this.owner == Owner::FarEnd && !core::mem::replace(&mut this.told, true) {
+            self.news.push_back(socket);
+        }
         self.wake(self.sockets[socket].owner, key);
     }
 

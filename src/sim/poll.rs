@@ -48,13 +48,26 @@ struct Entry {
 }
 
 /// One epoll. Invariant: a descriptor is in `queue` exactly if its entry says `queued`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Epoll {
     entries: Vec<Option<Entry>>,
     queue: VecDeque<RawFd>,
+    /// Whoever waits in it has been interrupted so that another may run, and would have slept until
+    /// then. `None`: he is awake.
+    pub(super) asleep_until: Option<u64>,
 }
 
 impl Epoll {
+    /// Nobody has ever waited in it.
+    pub(super) fn new() -> Epoll {
+        Epoll { entries: Vec::new(), queue: VecDeque::new(), asleep_until: Some(u64::MAX) }
+    }
+
+    /// Whether whoever waits in it wants to run now.
+    pub(super) fn wants_to_run(&self, now_micros: u64) -> bool {
+        self.asleep_until.is_none_or(|until| until <= now_micros || !self.queue.is_empty())
+    }
+
     fn entry(&mut self, fd: RawFd) -> SysResult<&mut Entry> {
         self.entries.get_mut(fd as usize).and_then(Option::as_mut).ok_or(Errno::NOENT)
     }

@@ -64,6 +64,8 @@ pub(super) struct Socket {
     pub(super) no_space: bool,
     /// A delivery of `outgoing` is on the agenda.
     pub(super) delivering: bool,
+    /// It is among the news of the far ends.
+    pub(super) told: bool,
     pub(super) reset_on_close: bool,
     /// What SIOCOUTQ still says after a reset purged the queue: the kernel does not reset it.
     pub(super) stale_outgoing: usize,
@@ -92,6 +94,7 @@ impl Socket {
             error: None,
             no_space: false,
             delivering: false,
+            told: false,
             reset_on_close: false,
             stale_outgoing: 0,
             urgent: None,
@@ -164,14 +167,28 @@ impl Socket {
         mask
     }
 
-    /// How many bytes a read may take before it must stop: at the urgent byte. A recv that begins
-    /// there steps over it; a splice does not and finds nothing, whatever lies behind.
-    pub(super) fn readable_bytes(&mut self, step_over: bool) -> usize {
-        if step_over && self.urgent == Some(0) {
+    /// How many bytes a read may take before it must stop: at the urgent byte. A splice that stands
+    /// there finds nothing, whatever lies behind.
+    pub(super) fn readable_bytes(&self) -> usize {
+        self.urgent.unwrap_or(self.incoming.len())
+    }
+
+    /// A recv that begins at the urgent byte steps over it first.
+    pub(super) fn step_over(&mut self) {
+        if self.urgent == Some(0) {
             self.urgent = None;
             self.incoming.pop_front();
         }
-        self.urgent.unwrap_or(self.incoming.len())
+    }
+
+    /// A peek does so too, and leaves it where it is.
+    pub(super) fn peek(&self, buffer: &mut [u8]) -> usize {
+        let (skipped, end) = match self.urgent {
+            Some(0) => (1, self.incoming.len()),
+            mark => (0, mark.unwrap_or(self.incoming.len())),
+        };
+        let peeked = self.incoming.range(skipped..end).zip(&mut *buffer);
+        peeked.map(|(byte, into)| *into = *byte).count()
     }
 
     /// The first `bytes` unread ones, in the two halves of the ring.
