@@ -71,9 +71,9 @@ impl FarEnd {
         self.on(sim, |kernel, socket| kernel.network.sockets[socket].unacknowledged())
     }
 
-    /// close(2): a FIN, or an RST if bytes lie unread.
-    pub fn close(self, sim: &SimKernel<'_>) {
-        self.on(sim, |kernel, socket| kernel.network.close(socket));
+    /// close(2): a FIN, or an RST if bytes lie unread. Gives whether it was an RST.
+    pub fn close(self, sim: &SimKernel<'_>) -> bool {
+        self.on(sim, |kernel, socket| kernel.network.close(socket))
     }
 
     /// close(2) with SO_LINGER {1, 0}: an RST.

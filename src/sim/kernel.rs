@@ -246,7 +246,9 @@ impl Kernel {
             let _ = self.epolls[epoll].delete(fd);
         }
         match object {
-            Object::Socket(socket) => self.network.close(socket),
+            Object::Socket(socket) => {
+                self.network.close(socket);
+            }
             Object::Listener(listener) => self.network.close_listener(listener),
             Object::PipeRead(pipe) | Object::PipeWrite(pipe) => {
                 self.pipes[pipe].ends -= 1;

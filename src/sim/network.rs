@@ -447,14 +447,15 @@ impl Network {
     }
 
     /// The last close: a FIN behind what is unsent, or an RST instead of it if that was asked for
-    /// or if bytes lie unread.
-    pub(super) fn close(&mut self, socket: usize) {
+    /// or if bytes lie unread. Gives whether it was an RST.
+    pub(super) fn close(&mut self, socket: usize) -> bool {
         let this = &mut self.sockets[socket];
         this.owner = Owner::Nobody;
         let unread = !this.incoming.is_empty();
         this.incoming = VecDeque::new();
         if this.stage != Stage::Connected {
-            return this.end(None);
+            this.end(None);
+            return false;
         }
         // Once both FINs are on their way there is nothing left to reset, but for unsent bytes.
         let ending = this.read_end && this.write_end != WriteEnd::Open;
@@ -463,9 +464,10 @@ impl Network {
             if this.write_end == WriteEnd::Open {
                 this.write_end = WriteEnd::Queued;
             }
-            return self.send_on(socket);
+            self.send_on(socket);
+            return false;
         }
-        let Some(peer) = this.peer else { return };
+        let Some(peer) = this.peer else { return false };
         // What had left already still arrives before the RST.
         if !self.sockets[socket].outgoing.is_empty()
             && self.sockets[peer].owner != Owner::Nobody
@@ -476,5 +478,6 @@ impl Network {
         }
         self.sockets[socket].end(None);
         self.happens(Happening::Reset(peer));
+        true
     }
 }
