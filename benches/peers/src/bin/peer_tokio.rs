@@ -1,0 +1,15 @@
+//! A peer: tokio's `copy_bidirectional` between each accepted connection and
+//! one to the target.
+
+mod relay_peer;
+
+use tokio::net::TcpStream;
+
+async fn relay(mut client: TcpStream, mut target: TcpStream) {
+    // Either end may reset at any time; a proxy carries on.
+    let _ = tokio::io::copy_bidirectional(&mut client, &mut target).await;
+}
+
+fn main() -> std::io::Result<()> {
+    relay_peer::run(relay)
+}

@@ -1,0 +1,66 @@
+//! What both tokio peers share: the command line, the runtime, the accept loop.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+
+/// `LISTEN TARGET [THREADS]`, all numeric.
+struct Arguments {
+    listen: SocketAddr,
+    target: SocketAddr,
+    threads: usize,
+}
+
+impl Arguments {
+    fn parse() -> Option<Self> {
+        let mut words = std::env::args().skip(1);
+        Some(Self {
+            listen: words.next()?.parse().ok()?,
+            target: words.next()?.parse().ok()?,
+            threads: words.next().map_or(Some(1), |word| word.parse().ok())?,
+        })
+    }
+}
+
+/// Listens, connects each client to the target and hands both to `relay`,
+/// for ever.
+pub(crate) fn run<R, F>(relay: R) -> io::Result<()>
+where
+    R: Fn(TcpStream, TcpStream) -> F + Copy + Send + 'static,
+    F: Future<Output = ()> + Send,
+{
+    let arguments = Arguments::parse().ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidInput, "expected: LISTEN TARGET [THREADS]")
+    })?;
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(arguments.threads)
+        .enable_all()
+        .build()?
+        .block_on(accept(arguments.listen, arguments.target, relay))
+}
+
+async fn accept<R, F>(listen: SocketAddr, target: SocketAddr, relay: R) -> io::Result<()>
+where
+    R: Fn(TcpStream, TcpStream) -> F + Copy + Send + 'static,
+    F: Future<Output = ()> + Send,
+{
+    let listener = TcpListener::bind(listen).await?;
+    loop {
+        let Ok((client, _)) = listener.accept().await else {
+            // Out of descriptors: wait for some to come back.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        tokio::spawn(async move {
+            let Ok(server) = TcpStream::connect(target).await else {
+                return;
+            };
+            if client.set_nodelay(true).is_ok() && server.set_nodelay(true).is_ok() {
+                relay(client, server).await;
+            }
+        });
+    }
+}

@@ -1,0 +1,226 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::peers::Peer;
+use crate::workloads::Workload;
+
+pub(crate) const HELP: &str = "\
+Runs seaprox and its peers side by side and prints one table of medians.
+
+usage: seaprox-peers [OPTIONS]
+
+  --seaprox PATH      the seaprox program (default: beside this program)
+  --seaprox-args ARGS more arguments for it, separated by blanks
+  --rounds N          rounds of every workload (default 7; 2 with --quick)
+  --quick             short rounds: shows that everything works, not much more
+  --only A,B,..       these workloads only: a name, or its part before the dash
+  --peers A,B,..      these peers only (seaprox is one of them)
+  --one-core          client, proxy and backend on one core, only
+  --free              on all cores, only
+  --both              first one, then the other (default)
+  --core N            the core of the one-core runs (default: the last allowed)
+  --threads N         threads of each proxy that has any (default 2)
+  --host-network      stay in the host's network, with its congestion control
+                      (default: a network namespace of its own, with reno)
+  --json FILE         writes the figures there as well
+  --help              prints this
+";
+
+/// Where the processes of a run may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Cores {
+    One,
+    Free,
+}
+
+impl Cores {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::One => "one",
+            Self::Free => "free",
+        }
+    }
+}
+
+/// How much time and how many connections a round takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    /// Before counting starts.
+    pub(crate) warm_up: Duration,
+    /// While counting.
+    pub(crate) window: Duration,
+    /// At most so many short connections in a window.
+    pub(crate) short_connections_max: usize,
+    /// So many short connections under the system-call tracer.
+    pub(crate) traced_connections: usize,
+    /// So many request-response pairs under it.
+    pub(crate) traced_pairs: usize,
+}
+
+const FULL: Effort = Effort {
+    warm_up: Duration::from_millis(200),
+    window: Duration::from_millis(1000),
+    short_connections_max: 20_000,
+    traced_connections: 500,
+    traced_pairs: 2000,
+};
+
+const QUICK: Effort = Effort {
+    warm_up: Duration::from_millis(80),
+    window: Duration::from_millis(250),
+    short_connections_max: 5000,
+    traced_connections: 100,
+    traced_pairs: 400,
+};
+
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) seaprox: Option<PathBuf>,
+    pub(crate) seaprox_args: Vec<String>,
+    pub(crate) rounds: usize,
+    pub(crate) effort: Effort,
+    pub(crate) workloads: Vec<Workload>,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) cores: Vec<Cores>,
+    pub(crate) core: Option<usize>,
+    pub(crate) threads: usize,
+    pub(crate) host_network: bool,
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Run(Box<Options>),
+    Help,
+}
+
+impl Options {
+    fn new() -> Self {
+        Self {
+            seaprox: None,
+            seaprox_args: Vec::new(),
+            rounds: 0,
+            effort: FULL,
+            workloads: Workload::ALL.to_vec(),
+            peers: Peer::ALL.to_vec(),
+            cores: vec![Cores::One, Cores::Free],
+            core: None,
+            threads: 2,
+            host_network: false,
+            json: None,
+        }
+    }
+}
+
+/// Parses the words after the program's name.
+pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Request, String> {
+    let mut options = Options::new();
+    let mut rounds = None;
+    let mut quick = false;
+    let mut words = words;
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
+        match word.as_str() {
+            "--seaprox" => options.seaprox = Some(value()?.into()),
+            "--seaprox-args" => {
+                options.seaprox_args = value()?.split_whitespace().map(String::from).collect();
+            }
+            "--rounds" => rounds = Some(positive(&word, &value()?)?),
+            "--quick" => quick = true,
+            "--only" => options.workloads = workloads(&value()?)?,
+            "--peers" => options.peers = peers(&value()?)?,
+            "--one-core" => options.cores = vec![Cores::One],
+            "--free" => options.cores = vec![Cores::Free],
+            "--both" => options.cores = vec![Cores::One, Cores::Free],
+            "--core" => options.core = Some(number(&word, &value()?)?),
+            "--threads" => options.threads = positive(&word, &value()?)?,
+            "--host-network" => options.host_network = true,
+            "--json" => options.json = Some(value()?.into()),
+            "--help" | "-h" => return Ok(Request::Help),
+            _ => return Err(format!("unknown option {word}; --help lists them")),
+        }
+    }
+    if quick {
+        options.effort = QUICK;
+    }
+    options.rounds = rounds.unwrap_or(if quick { 2 } else { 7 });
+    Ok(Request::Run(Box::new(options)))
+}
+
+fn number(option: &str, text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("{option} needs a number, not {text:?}"))
+}
+
+fn positive(option: &str, text: &str) -> Result<usize, String> {
+    match number(option, text)? {
+        0 => Err(format!("{option} must be at least 1")),
+        value => Ok(value),
+    }
+}
+
+fn workloads(list: &str) -> Result<Vec<Workload>, String> {
+    select(list, "workload", &Workload::ALL, |workload, word| {
+        let name = workload.name();
+        name == word || name.split('-').next() == Some(word)
+    })
+}
+
+fn peers(list: &str) -> Result<Vec<Peer>, String> {
+    select(list, "peer", &Peer::ALL, |peer, word| peer.name() == word)
+}
+
+/// The members of `all` that a word of `list` names, in the order of `all`.
+fn select<T: Copy>(
+    list: &str,
+    kind: &str,
+    all: &[T],
+    names: impl Fn(T, &str) -> bool,
+) -> Result<Vec<T>, String> {
+    for word in list.split(',') {
+        if !all.iter().any(|&item| names(item, word)) {
+            return Err(format!("no {kind} is called {word:?}"));
+        }
+    }
+    let chosen = |item: &T| list.split(',').any(|word| names(*item, word));
+    Ok(all.iter().copied().filter(chosen).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(words: &[&str]) -> Result<Options, String> {
+        match parse(words.iter().map(ToString::to_string))? {
+            Request::Run(options) => Ok(*options),
+            Request::Help => Err("help".into()),
+        }
+    }
+
+    #[test]
+    fn a_workload_is_named_in_full_or_by_its_family() {
+        let names = |list| -> Vec<_> {
+            let options = run(&["--only", list]).unwrap();
+            options.workloads.iter().map(|w| w.name()).collect()
+        };
+        assert_eq!(names("bulk-16,rtt"), ["bulk-16", "rtt"]);
+        assert_eq!(names("pingpong"), ["pingpong-64", "pingpong-4096"]);
+    }
+
+    #[test]
+    fn bad_words_are_named() {
+        assert!(run(&["--only", "nope"]).unwrap_err().contains("nope"));
+        assert!(run(&["--peers", "nope"]).unwrap_err().contains("nope"));
+        assert!(run(&["--rounds", "0"]).unwrap_err().contains("at least 1"));
+        assert!(run(&["--rounds"]).unwrap_err().contains("needs a value"));
+        assert!(run(&["--frobnicate"]).unwrap_err().contains("--help"));
+    }
+
+    #[test]
+    fn quick_lowers_the_rounds_unless_they_are_given() {
+        assert_eq!(run(&["--quick"]).unwrap().rounds, 2);
+        assert_eq!(run(&["--rounds", "5", "--quick"]).unwrap().rounds, 5);
+    }
+}

@@ -1,0 +1,282 @@
+//! The proxies of a run: which there are, where their programs lie, and the
+//! command that starts each.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::options::Options;
+
+/// Connections that every proxy is configured to hold.
+const CONNECTIONS: u64 = 6000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Peer {
+    Direct,
+    Seaprox,
+    Haproxy,
+    HaproxySplice,
+    Nginx,
+    Socat,
+    Rinetd,
+    Tokio,
+    Realm,
+}
+
+impl Peer {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Direct,
+        Self::Seaprox,
+        Self::Haproxy,
+        Self::HaproxySplice,
+        Self::Nginx,
+        Self::Socat,
+        Self::Rinetd,
+        Self::Tokio,
+        Self::Realm,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Seaprox => "seaprox",
+            Self::Haproxy => "haproxy",
+            Self::HaproxySplice => "haproxy-splice",
+            Self::Nginx => "nginx",
+            Self::Socat => "socat",
+            Self::Rinetd => "rinetd",
+            Self::Tokio => "tokio",
+            Self::Realm => "realm",
+        }
+    }
+
+    /// Whether it makes a process for each connection.
+    pub(crate) fn forks(self) -> bool {
+        self == Self::Socat
+    }
+
+    /// Where its program is looked for: beside this program, or in PATH.
+    fn program(self) -> Program {
+        match self {
+            Self::Direct => Program::None,
+            Self::Seaprox => Program::Beside("seaprox"),
+            Self::Haproxy | Self::HaproxySplice => Program::InPath("haproxy"),
+            Self::Nginx => Program::InPath("nginx"),
+            Self::Socat => Program::InPath("socat"),
+            Self::Rinetd => Program::InPath("rinetd"),
+            Self::Tokio => Program::Beside("peer-tokio"),
+            Self::Realm => Program::Beside("peer-realm"),
+        }
+    }
+}
+
+enum Program {
+    None,
+    Beside(&'static str),
+    InPath(&'static str),
+}
+
+/// A peer that can be started here; the program is none for `direct`.
+#[derive(Clone, Debug)]
+pub(crate) struct Installed {
+    pub(crate) peer: Peer,
+    program: Option<PathBuf>,
+}
+
+impl Installed {
+    /// Finds a peer, or says in one line what is missing.
+    fn find(peer: Peer, options: &Options) -> Result<Self, String> {
+        let program = match (peer.program(), &options.seaprox) {
+            (Program::None, _) => None,
+            (Program::Beside("seaprox"), Some(path)) if is_program(path) => Some(path.clone()),
+            (Program::Beside("seaprox"), Some(path)) => {
+                return Err(format!("{} is no program", path.display()));
+            }
+            (Program::Beside(name), _) => Some(beside_this(name).ok_or_else(|| {
+                format!("there is no {name} beside this program: build it, or give its path")
+            })?),
+            (Program::InPath(name), _) => {
+                Some(find_in_path(name).ok_or_else(|| format!("{name} is not installed"))?)
+            }
+        };
+        Ok(Self { peer, program })
+    }
+
+    /// The size of its program file.
+    pub(crate) fn program_bytes(&self) -> Option<u64> {
+        Some(fs::metadata(self.program.as_ref()?).ok()?.len())
+    }
+
+    /// The command that makes it listen and forward, its configuration written
+    /// to `folder`; none for `direct`.
+    pub(crate) fn command(&self, route: &Route<'_>) -> io::Result<Option<Command>> {
+        let Some(program) = &self.program else {
+            return Ok(None);
+        };
+        let mut command = Command::new(program);
+        let Route { listen, target, .. } = *route;
+        match self.peer {
+            Peer::Direct => return Ok(None),
+            Peer::Seaprox => {
+                command
+                    .args(["static", &listen.to_string(), &target.to_string()])
+                    .args(["--threads", &route.threads.to_string()])
+                    .args(route.seaprox_args);
+            }
+            Peer::Haproxy => {
+                command.args(["-db", "-f"]).arg(haproxy(route, "")?);
+            }
+            Peer::HaproxySplice => {
+                let splice = "  option splice-request\n  option splice-response\n";
+                command.args(["-db", "-f"]).arg(haproxy(route, splice)?);
+            }
+            Peer::Nginx => {
+                command.args(["-e", "stderr", "-p"]).arg(route.folder);
+                command.arg("-c").arg(nginx(program, route)?);
+            }
+            Peer::Socat => {
+                command
+                    .arg(format!(
+                        "TCP-LISTEN:{},bind={},reuseaddr,fork,backlog=1024,nodelay",
+                        listen.port(),
+                        listen.ip()
+                    ))
+                    .arg(format!("TCP:{target},nodelay"));
+            }
+            Peer::Rinetd => {
+                command.args(["-f", "-c"]).arg(rinetd(route)?);
+            }
+            Peer::Tokio | Peer::Realm => {
+                command
+                    .args([listen.to_string(), target.to_string()])
+                    .arg(route.threads.to_string());
+            }
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        Ok(Some(command))
+    }
+}
+
+/// What a proxy is to do, and with how much.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Route<'a> {
+    pub(crate) listen: SocketAddr,
+    pub(crate) target: SocketAddr,
+    pub(crate) threads: usize,
+    pub(crate) open_files: u64,
+    pub(crate) seaprox_args: &'a [String],
+    pub(crate) folder: &'a Path,
+}
+
+impl Route<'_> {
+    fn write(&self, kind: &str, text: &str) -> io::Result<PathBuf> {
+        let path = self.folder.join(format!("{kind}-{}.conf", self.listen.port()));
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+}
+
+fn haproxy(route: &Route<'_>, more: &str) -> io::Result<PathBuf> {
+    let text = format!(
+        "global\n  nbthread {threads}\n  maxconn {connections}\n\
+         defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n\
+         listen proxy\n  maxconn {connections}\n  bind {listen}\n{more}  server backend {target}\n",
+        threads = route.threads,
+        // Two descriptors a connection, and a pipe for every fourth.
+        connections = CONNECTIONS.min(route.open_files.saturating_sub(200) * 2 / 5),
+        listen = route.listen,
+        target = route.target,
+    );
+    route.write("haproxy", &text)
+}
+
+fn nginx(program: &Path, route: &Route<'_>) -> io::Result<PathBuf> {
+    let module = nginx_stream_module(program)?
+        .map(|path| format!("load_module {};\n", path.display()))
+        .unwrap_or_default();
+    let text = format!(
+        "{module}daemon off;\nworker_processes {threads};\nworker_rlimit_nofile {open_files};\n\
+         pid {folder}/nginx-{port}.pid;\nerror_log stderr crit;\n\
+         events {{ worker_connections {connections}; }}\n\
+         stream {{\n  server {{\n    listen {listen} backlog=4096;\n    proxy_pass {target};\n    \
+         proxy_timeout 1h;\n  }}\n}}\n",
+        threads = route.threads,
+        open_files = route.open_files,
+        folder = route.folder.display(),
+        port = route.listen.port(),
+        connections = (2 * CONNECTIONS + 100).min(route.open_files),
+        listen = route.listen,
+        target = route.target,
+    );
+    route.write("nginx", &text)
+}
+
+/// The stream module, where it is not compiled into nginx.
+fn nginx_stream_module(program: &Path) -> io::Result<Option<PathBuf>> {
+    let output = Command::new(program).arg("-V").output()?;
+    let built = String::from_utf8_lossy(&output.stderr);
+    let folder = built.split_whitespace().find_map(|word| word.strip_prefix("--modules-path="));
+    Ok(folder
+        .map(|folder| Path::new(folder).join("ngx_stream_module.so"))
+        .filter(|module| module.exists()))
+}
+
+fn rinetd(route: &Route<'_>) -> io::Result<PathBuf> {
+    let Route { listen, target, .. } = route;
+    let text = format!("{} {} {} {}\n", listen.ip(), listen.port(), target.ip(), target.port());
+    route.write("rinetd", &text)
+}
+
+/// The peers of `options` that are here; the others are named.
+pub(crate) fn find(options: &Options) -> Vec<Installed> {
+    let find = |&peer: &Peer| {
+        Installed::find(peer, options)
+            .inspect_err(|reason| eprintln!("without {}: {reason}", peer.name()))
+            .ok()
+    };
+    options.peers.iter().filter_map(find).collect()
+}
+
+/// Builds the small peers of this package too when cargo runs us, as it builds
+/// only the program it is told to run.
+pub(crate) fn build_small_peers() -> io::Result<()> {
+    let (Some(cargo), Some(folder)) = (env::var_os("CARGO"), env::var_os("CARGO_MANIFEST_DIR"))
+    else {
+        return Ok(());
+    };
+    let mut command = Command::new(cargo);
+    command
+        .args(["build", "--quiet", "--bins", "--manifest-path"])
+        .arg(Path::new(&folder).join("Cargo.toml"));
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    match command.status()? {
+        status if status.success() => Ok(()),
+        status => Err(io::Error::other(format!("cargo build: {status}"))),
+    }
+}
+
+fn beside_this(name: &str) -> Option<PathBuf> {
+    let path = env::current_exe().ok()?.parent()?.join(name);
+    is_program(&path).then_some(path)
+}
+
+/// Looks in PATH, and where servers lie that are not in every user's PATH.
+pub(crate) fn find_in_path(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let servers = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    env::split_paths(OsStr::new(&path))
+        .chain(servers)
+        .map(|folder| folder.join(name))
+        .find(|path| is_program(path))
+}
+
+fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}

@@ -1,0 +1,260 @@
+//! The figures of all rounds, and the two forms they are told in.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::host::Host;
+use crate::metrics::{Column, Metric};
+use crate::options::Cores;
+use crate::peers::Peer;
+use crate::workloads::Workload;
+
+/// A row of the table; ordered as the rows are.
+type Row = (Cores, Workload, Peer);
+
+/// Every figure of every round, and what went wrong.
+#[derive(Default)]
+pub(crate) struct Report {
+    figures: BTreeMap<Row, BTreeMap<Metric, Vec<f64>>>,
+    /// The first reason of each row.
+    failures: BTreeMap<Row, String>,
+}
+
+/// The figures of all rounds in three numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Summary {
+    median: f64,
+    min: f64,
+    max: f64,
+}
+
+impl Summary {
+    fn of(values: &[f64]) -> Self {
+        let mut sorted = values.to_vec();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let last = sorted.len() - 1;
+        Self {
+            median: f64::midpoint(sorted[last / 2], sorted[last.div_ceil(2)]),
+            min: sorted[0],
+            max: sorted[last],
+        }
+    }
+}
+
+impl Report {
+    pub(crate) fn add(&mut self, row: Row, figures: Vec<(Metric, f64)>) {
+        let metrics = self.figures.entry(row).or_default();
+        for (metric, value) in figures {
+            metrics.entry(metric).or_default().push(value);
+        }
+    }
+
+    pub(crate) fn fail(&mut self, row: Row, reason: String) {
+        self.failures.entry(row).or_insert(reason);
+    }
+
+    pub(crate) fn has_failed(&self, row: Row) -> bool {
+        self.failures.contains_key(&row)
+    }
+
+    /// Seaprox's median over that of the best peer; none without both, and
+    /// `direct` is no peer.
+    fn ratio(&self, (cores, workload, peer): Row, metric: Metric) -> Option<f64> {
+        if peer != Peer::Seaprox {
+            return None;
+        }
+        let median = |peer| {
+            let values = self.figures.get(&(cores, workload, peer))?.get(&metric)?;
+            Some(Summary::of(values).median)
+        };
+        let others = Peer::ALL
+            .into_iter()
+            .filter(|other| !matches!(other, Peer::Seaprox | Peer::Direct))
+            .filter_map(median);
+        let best = if metric.more_is_better() {
+            others.max_by(f64::total_cmp)
+        } else {
+            others.min_by(f64::total_cmp)
+        }?;
+        Some(median(peer)? / best)
+    }
+
+    /// One markdown table, a row for each workload and peer.
+    pub(crate) fn markdown(&self, host: &Host, threads: usize, rounds: usize) -> String {
+        let mut text = format!(
+            "{}, {} cores, {}, TCP {}; {threads} threads a proxy; \
+             median [min..max] of at most {rounds} rounds.\n\n",
+            host.cpu, host.cores, host.kernel, host.congestion_control
+        );
+        let columns = Column::ALL.map(Column::heading).join(" | ");
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "| cores | workload | peer | {columns} | seaprox / best peer |");
+        let _ = writeln!(text, "|{}", " --- |".repeat(Column::ALL.len() + 4));
+        for (&row, metrics) in &self.figures {
+            let (cores, workload, peer) = row;
+            let _ = write!(text, "| {} | {} | {} |", cores.name(), workload.name(), peer.name());
+            for column in Column::ALL {
+                let cell = join(metrics, |metric, values| {
+                    (metric.column() == column).then(|| figure(metric, values))
+                });
+                let _ = write!(text, " {cell} |");
+            }
+            let ratios = join(metrics, |metric, _| {
+                let ratio = self.ratio(row, metric)?;
+                Some(format!("{ratio:.2} {}", metric.unit()))
+            });
+            let _ = writeln!(text, " {ratios} |");
+        }
+        for ((cores, workload, peer), reason) in &self.failures {
+            let (cores, workload) = (cores.name(), workload.name());
+            let _ = write!(text, "\n* {} in {workload} ({cores}): {reason}", peer.name());
+        }
+        if !self.failures.is_empty() {
+            text.push('\n');
+        }
+        text
+    }
+
+    /// The same for programs.
+    pub(crate) fn json(&self, host: &Host, threads: usize) -> String {
+        let mut figures = Vec::new();
+        for (&row, metrics) in &self.figures {
+            for (&metric, values) in metrics {
+                let Summary { median, min, max } = Summary::of(values);
+                let ratio = self
+                    .ratio(row, metric)
+                    .map_or_else(String::new, |ratio| format!(",\"ratio\":{ratio}"));
+                figures.push(format!(
+                    "{{{},\"unit\":{},\"rounds\":{},\"median\":{median},\"min\":{min},\"max\":{max}{ratio}}}",
+                    json_row(row),
+                    json_string(metric.unit()),
+                    values.len(),
+                ));
+            }
+        }
+        let failures: Vec<_> = self
+            .failures
+            .iter()
+            .map(|(&row, reason)| {
+                format!("{{{},\"reason\":{}}}", json_row(row), json_string(reason))
+            })
+            .collect();
+        format!(
+            "{{\"cpu\":{},\"cores\":{},\"kernel\":{},\"tcp\":{},\"threads\":{threads},\n\"figures\":[\n{}\n],\n\"failures\":[\n{}\n]}}\n",
+            json_string(&host.cpu),
+            host.cores,
+            json_string(&host.kernel),
+            json_string(&host.congestion_control),
+            figures.join(",\n"),
+            failures.join(",\n"),
+        )
+    }
+}
+
+/// What `tell` makes of each metric, separated by commas.
+fn join(
+    metrics: &BTreeMap<Metric, Vec<f64>>,
+    tell: impl Fn(Metric, &[f64]) -> Option<String>,
+) -> String {
+    let told: Vec<_> =
+        metrics.iter().filter_map(|(&metric, values)| tell(metric, values)).collect();
+    told.join(", ")
+}
+
+fn figure(metric: Metric, values: &[f64]) -> String {
+    let Summary { median, min, max } = Summary::of(values);
+    let decimals = decimals(median);
+    format!("{median:.decimals$} {} [{min:.decimals$}..{max:.decimals$}]", metric.unit())
+}
+
+/// Enough for three significant figures.
+fn decimals(value: f64) -> usize {
+    match value.abs() {
+        100.0.. => 0,
+        10.0..100.0 => 1,
+        1.0..10.0 => 2,
+        0.1..1.0 => 3,
+        _ => 4,
+    }
+}
+
+fn json_row((cores, workload, peer): Row) -> String {
+    let (cores, workload) = (cores.name(), workload.name());
+    let peer = peer.name();
+    format!("\"on\":\"{cores}\",\"workload\":\"{workload}\",\"peer\":\"{peer}\"")
+}
+
+fn json_string(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            // Writing to a String cannot fail.
+            _ if character.is_control() => {
+                let _ = write!(quoted, "\\u{:04x}", u32::from(character));
+            }
+            _ => quoted.push(character),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host() -> Host {
+        Host {
+            cpu: "a \"CPU\"".into(),
+            cores: 2,
+            kernel: "Linux 6".into(),
+            congestion_control: "reno".into(),
+        }
+    }
+
+    fn report() -> Report {
+        let mut report = Report::default();
+        let mut add = |peer, rate, cpu| {
+            let figures = vec![(Metric::GigabytesPerSecond, rate), (Metric::CpuPerGigabyte, cpu)];
+            report.add((Cores::One, Workload::Bulk1, peer), figures);
+        };
+        add(Peer::Direct, 9.0, 0.0);
+        add(Peer::Seaprox, 6.0, 0.03);
+        add(Peer::Nginx, 2.0, 0.3);
+        add(Peer::Realm, 4.0, 0.06);
+        report
+    }
+
+    #[test]
+    fn a_median_lies_between_the_middle_two() {
+        let summary = |values: &[f64]| Summary::of(values).median;
+        assert_eq!(summary(&[3.0]), 3.0);
+        assert_eq!(summary(&[4.0, 1.0]), 2.5);
+        assert_eq!(summary(&[9.0, 1.0, 2.0]), 2.0);
+        assert_eq!(summary(&[4.0, 3.0, 2.0, 1.0]), 2.5);
+    }
+
+    #[test]
+    fn the_best_peer_is_the_fastest_or_the_cheapest_and_never_direct() {
+        let row = (Cores::One, Workload::Bulk1, Peer::Seaprox);
+        assert_eq!(report().ratio(row, Metric::GigabytesPerSecond), Some(1.5));
+        assert_eq!(report().ratio(row, Metric::CpuPerGigabyte), Some(0.5));
+        let nginx = (Cores::One, Workload::Bulk1, Peer::Nginx);
+        assert_eq!(report().ratio(nginx, Metric::CpuPerGigabyte), None);
+    }
+
+    #[test]
+    fn every_line_of_the_table_has_the_same_columns() {
+        let text = report().markdown(&host(), 2, 1);
+        let rows: Vec<_> = text.lines().filter(|line| line.starts_with('|')).collect();
+        assert_eq!(rows.len(), 2 + 4);
+        assert!(rows.iter().all(|row| row.matches('|').count() == 9));
+    }
+
+    #[test]
+    fn json_strings_are_quoted() {
+        assert_eq!(json_string("a \"b\"\n"), "\"a \\\"b\\\"\\u000a\"");
+        assert!(report().json(&host(), 2).contains("a \\\"CPU\\\""));
+    }
+}
