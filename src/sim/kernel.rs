@@ -12,9 +12,6 @@ use std::fmt::Write as _;
 use std::string::String;
 use std::vec::Vec;
 
-/// How many calls are kept to be shown when a seed fails.
-const TRACE_CALLS_MAX: usize = 100;
-
 /// What a descriptor stands for: an index into the kernel's objects of that kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Object {
@@ -70,6 +67,8 @@ pub(super) struct Kernel {
     pub(super) waiting: Option<usize>,
     pub(super) calls: u64,
     trace: VecDeque<Traced>,
+    /// How many calls are kept to be shown when a seed fails.
+    pub(super) trace_calls_max: usize,
 }
 
 impl Kernel {
@@ -88,6 +87,7 @@ impl Kernel {
             waiting: None,
             calls: 0,
             trace: VecDeque::new(),
+            trace_calls_max: 100,
         }
     }
 
@@ -217,7 +217,7 @@ impl Kernel {
         argument: i64,
         result: Result<i64, Errno>,
     ) {
-        if self.trace.len() == TRACE_CALLS_MAX {
+        if self.trace.len() >= self.trace_calls_max {
             self.trace.pop_front();
         }
         let at_micros = self.network.now_micros;

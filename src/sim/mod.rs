@@ -211,7 +211,12 @@ impl<'w> SimKernel<'w> {
         self.kernel.borrow().seed
     }
 
-    /// The last hundred calls, one a line: for the report of a failing seed.
+    /// Keeps so many calls for [`SimKernel::trace`] instead of a hundred.
+    pub fn trace_calls(&self, calls_max: usize) {
+        self.kernel.borrow_mut().trace_calls_max = calls_max;
+    }
+
+    /// The last calls, one a line: for the report of a failing seed.
     pub fn trace(&self) -> String {
         self.kernel.borrow().trace()
     }

@@ -2,7 +2,7 @@
 //! travel, the handshakes and the places they lead to. Knows no descriptor table and no epoll: it
 //! leaves wake-ups behind for the kernel to pass on.
 
-use super::poll::{ERR, HUP, IN, Mask, OUT};
+use super::poll::{ERR, HUP, IN, Mask, OUT, PRI};
 use super::random::Random;
 use super::socket::{Owner, Socket, Stage, WriteEnd};
 use super::weather::Weather;
@@ -382,7 +382,7 @@ impl Network {
         if urgent.is_some() {
             self.sockets[to].urgent = urgent;
         }
-        self.wake_socket(to, IN);
+        self.wake_socket(to, IN | PRI);
         self.tell_room(from);
         bytes
     }

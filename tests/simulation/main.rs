@@ -31,8 +31,8 @@ fn seeds() -> Range<u64> {
 }
 
 /// Runs one seed; what went wrong, if anything did.
-fn judge(memory: &mut Memory, seed: u64) -> Result<run::Summary, String> {
-    match catch_unwind(AssertUnwindSafe(|| run::run(memory, seed))) {
+fn judge(memory: &mut Memory, seed: u64, trace_calls: usize) -> Result<run::Summary, String> {
+    match catch_unwind(AssertUnwindSafe(|| run::run(memory, seed, trace_calls))) {
         Ok(verdict) => verdict,
         Err(panic) => Err(match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
             (Some(text), _) => text.clone(),
@@ -45,7 +45,7 @@ fn judge(memory: &mut Memory, seed: u64) -> Result<run::Summary, String> {
 #[test]
 fn every_seed_ends_well() {
     if let Some(seed) = env::var("SEAPROX_SEED").ok().and_then(|seed| seed.parse().ok()) {
-        match judge(&mut Box::new(Memory::new()), seed) {
+        match judge(&mut Box::new(Memory::new()), seed, usize::MAX) {
             Ok(summary) => println!("{summary:?}"),
             Err(what) => panic!("seed {seed}: {what}"),
         }
@@ -65,7 +65,7 @@ fn every_seed_ends_well() {
                     if seed >= end || failed.lock().unwrap().len() >= 5 {
                         return;
                     }
-                    match judge(&mut memory, seed) {
+                    match judge(&mut memory, seed, 100) {
                         Ok(summary) => *total.lock().unwrap() += summary,
                         Err(what) => failed.lock().unwrap().push((seed, what)),
                     }
@@ -77,7 +77,10 @@ fn every_seed_ends_well() {
     let mut failed = failed.into_inner().unwrap();
     failed.sort();
     if let Some((seed, what)) = failed.first() {
-        let seeds: Vec<_> = failed.iter().map(|(seed, _)| *seed).collect();
-        panic!("seeds {seeds:?} failed; SEAPROX_SEED={seed} runs the first:\n{what}");
+        let line = |what: &String| what.lines().next().unwrap_or_default().to_string();
+        let lines: Vec<_> =
+            failed.iter().map(|(seed, what)| format!("{seed}: {}", line(what))).collect();
+        let lines = lines.join("\n");
+        panic!("{what}\n{lines}\nSEAPROX_SEED={seed} runs the first, which is shown above");
     }
 }

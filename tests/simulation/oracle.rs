@@ -46,7 +46,7 @@ pub(crate) fn judge(
             }
             None => {
                 let cut_off = spoiled || excuses.cut_off;
-                let found = judge_alone(player, world, &pairs, cut_off);
+                let found = judge_alone(player, (world, sim), &pairs, cut_off);
                 refused += found.map_err(|what| format!("{what}\n{player:?}"))?;
             }
         }
@@ -94,7 +94,7 @@ fn judge_pair(
 /// One who never heard of a peer, nor the peer of it. Gives 1 if it was refused.
 fn judge_alone(
     player: &Player,
-    world: &World<'_>,
+    (world, sim): (&World<'_>, &SimKernel<'_>),
     pairs: &[Option<usize>],
     cut_off: bool,
 ) -> Result<u64, String> {
@@ -105,13 +105,15 @@ fn judge_alone(
     match player.ended {
         None if player.left.is_some() => Ok(0),
         None => Err("nobody told of an end".into()),
+        // The loser of two connects, or one that nobody wanted any more.
+        Some((Ended::Fin, _)) if is_backend(player) => Ok(0),
         Some((Ended::Fin, _)) => {
-            let silent = others.any(|(_, other)| other.sent == 0 && other.fin_sent);
+            let silent = others.any(|(_, other)| other.sent == player.received && other.fin_sent);
             if silent { Ok(0) } else { Err("a FIN from nowhere".into()) }
         }
         Some((Ended::Error(_), _)) if cut_off => Ok(0),
         Some((Ended::Error(_), _)) => {
-            let gone = others.any(|(_, other)| other.left.is_some());
+            let gone = others.any(|(_, other)| other.left.is_some() || other.end.spoiled(sim));
             match (gone, is_backend(player)) {
                 (true, _) => Ok(0),
                 (false, false) => Ok(1),

@@ -215,7 +215,10 @@ impl Player {
             if now < at {
                 return stepped.wake(at);
             }
-            self.fin_sent = self.end.shutdown(sim).is_ok();
+            match self.end.shutdown(sim) {
+                Ok(()) => self.fin_sent = true,
+                Err(errno) => self.write_failed(errno, now),
+            }
         }
     }
 

@@ -157,13 +157,15 @@ impl Observer for &Told {
     }
 }
 
-pub(crate) fn run(memory: &mut Memory, seed: u64) -> Result<Summary, String> {
+/// Runs a seed; a failure shows so many calls.
+pub(crate) fn run(memory: &mut Memory, seed: u64, trace_calls: usize) -> Result<Summary, String> {
     let mut random = Random::new(seed ^ 0x5ea);
     let circumstances = Circumstances::draw(&mut random);
     let tables: Vec<_> = memory.tables(circumstances.threads, circumstances.connections).collect();
     let world = World::new(tables[0].commons(), random, (at(PROXY), at(GOOD)));
     let world = RefCell::new(world);
     let sim = SimKernel::new(seed);
+    sim.trace_calls(trace_calls);
     let result = turn_until_over(&sim, tables, &circumstances, &world);
     result.map_err(|what| format!("{what}\n{circumstances:?}\n{}", sim.trace()))
 }
@@ -242,7 +244,9 @@ fn turn_until_over<'w, 'a>(
         sim.advance(10);
         world.borrow_mut().act(sim);
     }
-    let failed = |reason| commons.shares().iter().map(|s| s.counters.failed(reason)).sum::<u64>();
+    let failed = |reason: FailReason| {
+        commons.shares().iter().map(|s| s.counters.failed(reason)).sum::<u64>()
+    };
     let refused = circumstances.plausible_reasons(sim.fatal_faults() > 0).map(failed).sum();
     drop(workers);
     check_descriptors(sim)?;
@@ -254,7 +258,11 @@ fn turn_until_over<'w, 'a>(
             || circumstances.options.idle_millis.is_some(),
         reset_flush_millis: circumstances.options.reset_flush_millis.into(),
     };
-    oracle::judge(&world, sim, excuses)?;
+    oracle::judge(&world, sim, excuses).map_err(|what| {
+        let reasons = FailReason::ALL.map(|reason| (reason, failed(reason)));
+        let reasons: Vec<_> = reasons.into_iter().filter(|(_, times)| *times > 0).collect();
+        format!("{what}\nthe proxy's reasons: {reasons:?}")
+    })?;
     let (connected, closed) = (told.connected.get(), told.closed.get());
     if connected != closed {
         return Err(format!("{connected} connections began, {closed} ended"));
