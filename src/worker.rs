@@ -241,7 +241,12 @@ where
                 }
             }
             Stage::Connecting(_) => self.dial(key, Cause::Ready(ready)),
-            Stage::Flushing { .. } if ready.error || ready.hung_up => self.flushed(key),
+            // Both FINs are a hang-up too, with bytes still on their way.
+            Stage::Flushing { .. }
+                if ready.error || ready.hung_up && !side.flags.has(Flags::SHUT) =>
+            {
+                self.flushed(key);
+            }
             Stage::Flushing { .. } | Stage::Idle { .. } => {}
         }
     }
