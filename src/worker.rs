@@ -537,6 +537,13 @@ where
     }
 }
 
+impl<K: Sys, S, D, O> Drop for Worker<'_, K, S, D, O> {
+    /// Nobody may ring a doorbell that is gone: its number will be somebody else's.
+    fn drop(&mut self) {
+        self.table.share().set_doorbell(0);
+    }
+}
+
 /// What an event says, in the side's own bits.
 fn note(side: &mut Side, ready: Ready) {
     let flags = &mut side.flags;
