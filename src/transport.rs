@@ -130,7 +130,8 @@ pub struct Dial<'t, K: Sys> {
     pub desk: Desk<'t, K>,
     /// Which side it will be.
     pub side: SideKey,
-    /// The side's descriptor of the last [`Step::Attempt`], if it has one.
+    /// The side's descriptor of the last [`Step::Attempt`], if it has one; whoever retires it takes
+    /// it out, or it would be closed twice.
     pub fd: Option<RawFd>,
     /// Where that leads.
     pub peer: Address,

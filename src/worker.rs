@@ -408,6 +408,8 @@ where
         };
         let step = self.dest.dial(&mut dial, cause);
         self.generation = dial.ticket.generation;
+        let fd = dial.fd;
+        self.table.set_fd(key, fd);
         self.table.side_mut(key).stage = Stage::Connecting(dialing);
         match step {
             Step::Wait(until) => self.timers.arm(connection, until),

@@ -270,6 +270,7 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
         if let Err(errno) = self.sys.take_error(fd) {
             notes.fail(reason_of(errno));
         }
+        dial.fd = None;
         dial.desk.poller.retire(fd);
         if let Some(race) = self.race_of(dial.side).and_then(|own| self.races[own].take()) {
             let attempt = Attempt { fd: race.fd, peer: race.peer, registered: true };
@@ -291,7 +292,7 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
         let Some(race) = self.races[own].take() else { unreachable!("just found") };
         match self.sys.take_error(race.fd).and_then(|()| self.verify(race.fd, race.peer)) {
             Ok(()) => {
-                if let Some(loser) = dial.fd {
+                if let Some(loser) = dial.fd.take() {
                     dial.desk.poller.retire(loser);
                 }
                 Step::Adopted(Attempt { fd: race.fd, peer: race.peer, registered: true })
