@@ -153,6 +153,13 @@ impl<K: Sys> Dial<'_, K> {
         self.mailbox.await_outcome(self.ticket.generation);
         self.ticket
     }
+
+    /// Nobody waits for the ticket any more; an outcome that came just now is dropped.
+    pub fn revoke_ticket(&mut self) {
+        if let Some(Outcome::Connected(fd)) = self.mailbox.abort() {
+            self.desk.poller.retire(fd);
+        }
+    }
 }
 
 /// Where connections go.
