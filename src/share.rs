@@ -189,3 +189,23 @@ impl Commons<'_> {
         self.shares
     }
 }
+
+/// What tests of a connector on other threads need of a proxy: mailboxes, and no workers.
+#[cfg(any(test, feature = "sim"))]
+impl<'a> Commons<'a> {
+    /// Mailboxes that nobody serves.
+    pub const fn of_mailboxes(mailboxes: &'a [Mailbox], order: &'a AtomicU8) -> Commons<'a> {
+        Commons { mailboxes, shares: &[], order }
+    }
+
+    /// Lets a mailbox await an outcome: what a worker does before it connects.
+    pub fn await_outcome(&self, mailbox: u32, generation: u32) -> Ticket {
+        self.mailboxes[mailbox as usize].await_outcome(generation);
+        Ticket { mailbox, generation, thread: 0 }
+    }
+
+    /// Takes a mailbox's outcome, if it has one.
+    pub fn take(&self, mailbox: u32) -> Option<Outcome> {
+        self.mailboxes[mailbox as usize].take()
+    }
+}

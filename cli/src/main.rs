@@ -1,43 +1,39 @@
-//! The program.
-use rustix::fd::AsRawFd;
-use seaprox::worker::{Options, Worker};
-use seaprox::{Seaprox, sys::Linux};
+//! The program `seaprox`.
 
-static PROXY: Seaprox<8192, 4> = Seaprox::new();
+use seaprox_cli::args::{self, Answer, Bounds, Command};
+use seaprox_cli::exit::{ExitCode, end, fail};
+use seaprox_cli::limits::{Kernel, Limits};
+use seaprox_cli::memory::{MAX_NUM_CONNECTIONS, NUM_THREADS, PARTS};
+use seaprox_cli::proxy;
+use seaprox_cli::seal::{self, Sealable};
+use std::fmt;
+use std::io::Write;
+
+#[global_allocator]
+static HEAP: Sealable = Sealable;
 
 fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let listen = seaprox_tcp::listen(args[2].parse().unwrap(), Default::default()).unwrap();
-    let target: std::net::SocketAddr = args[3].parse().unwrap();
-    let targets: &'static [seaprox_tcp::Target<'static>] =
-        vec![seaprox_tcp::Target::Inet(target)].leak();
-    let threads =
-        args.iter().position(|a| a == "--threads").map_or(1, |i| args[i + 1].parse().unwrap());
-    let fd = listen.as_raw_fd();
-    let ports = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
-    let p: Vec<u16> = ports.split_whitespace().map(|x| x.parse().unwrap()).collect();
-    std::thread::scope(|s| {
-        for table in PROXY.claim(threads, 8192).unwrap() {
-            let p = p.clone();
-            s.spawn(move || {
-                let options =
-                    seaprox_tcp::DialOptions { local_ports: p[0]..=p[1], ..Default::default() };
-                let mut worker = Worker::new(
-                    Linux,
-                    table,
-                    seaprox_tcp::Listener::new(Linux, fd),
-                    seaprox_tcp::Dialer::new(
-                        Linux,
-                        targets,
-                        seaprox_tcp::resolve::NoNames,
-                        options,
-                    ),
-                    (),
-                    Options::default(),
-                )
-                .unwrap();
-                worker.run().unwrap();
-            });
+    seal::hook_panics();
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let bounds = Bounds { connections: MAX_NUM_CONNECTIONS, threads: NUM_THREADS, cpus };
+    let code = match args::parse(std::env::args_os(), bounds) {
+        Ok(Command::Static(config)) => proxy::run(&config),
+        Ok(Command::Limits { socket_buffer_bytes }) => {
+            let wish = proxy::wish(MAX_NUM_CONNECTIONS, NUM_THREADS);
+            let kernel = Kernel::of_this_machine();
+            print(Limits { parts: &PARTS, wish, kernel, socket_buffer_bytes })
         }
-    });
+        Err(Answer::Say(text)) => print(text),
+        Err(Answer::Refuse(line)) => fail(ExitCode::Usage, line),
+    };
+    end(code);
+}
+
+/// A reader that left early wanted no more.
+fn print(text: impl fmt::Display) -> ExitCode {
+    match write!(std::io::stdout(), "{text}") {
+        Ok(()) => ExitCode::Done,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::Done,
+        Err(error) => fail(ExitCode::Failed, format_args!("stdout: cannot write: {error}")),
+    }
 }

@@ -4,9 +4,16 @@
 //! Without `std` targets are numbers; with it names are looked up on threads of their own.
 #![no_std]
 
+#[cfg(feature = "std")]
+extern crate std;
+
 mod dialer;
 mod listener;
+#[cfg(feature = "std")]
+mod lookup;
 pub mod resolve;
+#[cfg(feature = "std")]
+pub mod resolver;
 
 pub use dialer::{DialOptions, Dialer, RACES_MAX, TARGETS_MAX, Target};
 pub use listener::{ListenOptions, Listener, adopt_listener, listen, listen_unix};

@@ -14,6 +14,8 @@ pub const ADDRESSES_MAX: usize = 16;
 pub type Addresses = ArrayVec<IpAddr, ADDRESSES_MAX>;
 
 /// What a resolver knows of a name.
+// There is no heap to put the addresses into.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
     /// Its addresses, at least one.

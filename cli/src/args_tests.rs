@@ -1,0 +1,180 @@
+use super::*;
+use proptest::prelude::*;
+use std::os::unix::ffi::OsStringExt;
+
+const BOUNDS: Bounds = Bounds { connections: 8192, threads: 4, cpus: 2 };
+
+fn told(line: &str) -> Result<Command, Answer> {
+    parse(line.split_whitespace().map(OsString::from), BOUNDS)
+}
+
+fn config(line: &str) -> Config {
+    match told(line) {
+        Ok(Command::Static(config)) => config,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn refusal(line: &str) -> String {
+    match told(line) {
+        Err(Answer::Refuse(line)) => line,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn defaults_are_those_of_the_help() {
+    let config = config("seaprox static :8080 example.org:80");
+    assert_eq!(
+        config,
+        Config {
+            listen: Listen::Everywhere { port: 8080 },
+            targets: vec![Target::Name { name: "example.org".into(), port: 80 }],
+            prefer_ipv4: false,
+            connections_max: 8192,
+            threads: 2,
+            connect_timeout_millis: Some(10_000),
+            idle_timeout_millis: None,
+            half_close_timeout_millis: None,
+            when_full: WhenFull::Wait,
+            drain_millis: Some(30_000),
+            log: Level::Info,
+            log_connections: false,
+            socket_buffer_bytes: None,
+        }
+    );
+}
+
+#[test]
+fn each_option() {
+    let config = config(
+        "seaprox static unix:/x a:1 b:2 unix:/c --prefer-ipv4 --max-connections 7 --threads=3 \
+         --connect-timeout off --idle-timeout 1h --half-close-timeout 2m --when-full refuse \
+         --drain 0s --log debug --log-connections --socket-buffer 65536",
+    );
+    assert_eq!(config.targets.len(), 3);
+    assert!(config.prefer_ipv4 && config.log_connections);
+    assert_eq!((config.connections_max, config.threads), (7, 3));
+    assert_eq!(config.connect_timeout_millis, None);
+    assert_eq!(config.idle_timeout_millis, Some(3_600_000));
+    assert_eq!(config.half_close_timeout_millis, Some(120_000));
+    assert_eq!((config.when_full, config.drain_millis), (WhenFull::Refuse, Some(0)));
+    assert_eq!((config.log, config.socket_buffer_bytes), (Level::Debug, Some(65536)));
+    assert_eq!(told("seaprox limits"), Ok(Command::Limits { socket_buffer_bytes: None }));
+}
+
+#[test]
+fn the_last_one_counts() {
+    let config =
+        config("seaprox static :1 a:1 --threads 1 --threads 2 --prefer-ipv4 --prefer-ipv6");
+    assert_eq!((config.threads, config.prefer_ipv4), (2, false));
+    let one = self::config("seaprox static :1 a:1 --max-connections 1");
+    assert_eq!((one.connections_max, one.threads), (1, 1), "fewer threads by themselves");
+}
+
+#[test]
+fn refused_in_one_line_that_says_what_to_do() {
+    let whole = [
+        ("seaprox", NO_COMMAND),
+        ("seaprox statc", "statc: no such command; `seaprox --help` lists them"),
+        (
+            "seaprox static :1 a:1 --max-connections 8193",
+            "--max-connections 8193: this build can hold at most 8192 connections; build it with \
+             SEAPROX_MAX_NUM_CONNECTIONS=8193 for more",
+        ),
+        (
+            "seaprox static :1 a:1 --threads 5",
+            "--threads 5: this build can run at most 4 threads; build it with \
+             SEAPROX_NUM_THREADS=5 for more",
+        ),
+        (
+            "seaprox static :1 a:1 --threads 4 --max-connections 3",
+            "--threads 4: more threads than connections: at most 3",
+        ),
+        ("seaprox static :1 a:1 --threads 0", "--threads 0: at least 1"),
+        ("seaprox static :1 a:1 --threads +1", "--threads +1: not a whole number"),
+        ("seaprox static :1 a:1 --threads", "--threads: no value; --help says which"),
+        ("seaprox static :1 a:1 --log loud", "--log loud: write one of error warn info debug"),
+        (
+            "seaprox static :1 a:1 --idle-timeout 0s",
+            "--idle-timeout 0s: no time at all: `off` is no limit",
+        ),
+        (
+            "seaprox static :1 a:1 --idle-timeout 5",
+            "--idle-timeout 5: no unit: write ms, s, m or h after it",
+        ),
+        ("seaprox static :1 a:1 --log-connections=x", "--log-connections: takes no value"),
+        ("seaprox static :1 a:1 --nope", "--nope: no such option or argument; --help lists them"),
+        ("seaprox limits x", "x: no such option or argument; --help lists them"),
+        (
+            "seaprox static :1",
+            "<TARGET>... missing; like `seaprox static 127.0.0.1:8080 example.org:80`",
+        ),
+        ("seaprox static :0 a:1", ":0: port 0: a port is 1 to 65535"),
+        ("seaprox static :1 a:65536", "a:65536: port 65536: a port is 1 to 65535"),
+        ("seaprox limits --socket-buffer 1", "--socket-buffer 1: at least 4096"),
+    ];
+    for (line, expected) in whole {
+        assert_eq!(refusal(line), expected, "{line}");
+    }
+    let many = format!("seaprox static :1 {}", "a:1 ".repeat(TARGETS_MAX + 1));
+    assert_eq!(refusal(&many), "TARGET: at most 16 may be given");
+    assert!(refusal("seaprox static :1 a:1 --threads 99999999999999999999").contains("at most 4"));
+}
+
+#[test]
+fn help_has_examples_and_is_long_only_when_asked() {
+    let say = |line: &str| match told(line) {
+        Err(Answer::Say(text)) => text,
+        other => panic!("{line}: {other:?}"),
+    };
+    assert_eq!(say("seaprox --version"), format!("seaprox {}\n", env!("CARGO_PKG_VERSION")));
+    let (short, long) = (say("seaprox static -h"), say("seaprox static --help"));
+    assert!(long.contains("Examples:") && !short.contains("Examples:"));
+    assert!(long.len() > short.len() && short.contains("8192"));
+    for text in [short, long, say("seaprox -h"), say("seaprox --help"), say("seaprox help static")]
+    {
+        let longest = text.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(110), "{longest:?} in\n{text}");
+    }
+}
+
+/// Every example line of the help is a command this program takes.
+#[test]
+fn the_examples_are_true() {
+    let Err(Answer::Say(text)) = told("seaprox static --help") else { panic!() };
+    let Err(Answer::Say(more)) = told("seaprox --help") else { panic!() };
+    let examples: Vec<_> = text
+        .lines()
+        .chain(more.lines())
+        .map(|line| line.trim().replace('\'', ""))
+        .filter(|line| line.starts_with("seaprox "))
+        .collect();
+    assert_eq!(examples.len(), 8);
+    for example in examples {
+        assert!(told(&example).is_ok(), "{example}: {:?}", told(&example));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_arguments_panic_and_every_refusal_is_one_line(
+        arguments in prop::collection::vec(
+            prop_oneof![
+                prop::sample::select(vec![
+                    "static", "limits", "--threads", "--drain", "--log", "--when-full", "-h", "--",
+                    ":1", "a:1", "help", "--socket-buffer", "=", "-", "--log=\n", "\n", "--x\ny",
+                ]).prop_map(|text| text.as_bytes().to_vec()),
+                prop::collection::vec(any::<u8>(), 0..20),
+            ],
+            0..8,
+        ),
+    ) {
+        let arguments = arguments.into_iter().map(OsString::from_vec);
+        if let Err(Answer::Refuse(line)) =
+            parse([OsString::from("seaprox")].into_iter().chain(arguments), BOUNDS)
+        {
+            prop_assert!(!line.is_empty() && !line.chars().any(char::is_control), "{line:?}");
+        }
+    }
+}

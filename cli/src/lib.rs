@@ -1,0 +1,24 @@
+//! The program `seaprox` around the engine: what it is told (arguments, endpoints),
+//! what it asks of the system (descriptors, signals), what it says (log, exit codes), and the seal
+//! on the heap. `proxy.rs` puts it together; the engine knows none of it.
+pub mod activation;
+pub mod args;
+pub mod bound;
+pub mod duration;
+pub mod endpoint;
+pub mod exit;
+mod help;
+pub mod limits;
+pub mod line;
+pub mod listening;
+pub mod log;
+mod logfmt;
+pub mod memory;
+pub mod nofile;
+pub mod notify;
+pub mod proxy;
+pub mod reporter;
+pub mod seal;
+pub mod shown;
+pub mod signals;
+pub mod sys;

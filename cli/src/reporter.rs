@@ -1,0 +1,94 @@
+//! Turns what a worker tells into lines of the log. Runs on the worker's thread: allocates nothing
+//! and never waits.
+
+use crate::log::{self, LOG, Level};
+use seaprox::fail::FailReason;
+use seaprox::transport::{Notice, Observer};
+use std::time::{Duration, Instant};
+
+/// Trouble of one kind is a line at most this often; what came in between is counted in the next.
+const SELDOM: Duration = Duration::from_secs(10);
+
+/// One thread's reporter.
+#[derive(Debug, Default)]
+pub struct Reporter {
+    /// Whether each connection is a line.
+    pub connections: bool,
+    refused: Seldom,
+    exhausted: Seldom,
+}
+
+impl Reporter {
+    /// `connections`: whether each connection is a line.
+    pub fn new(connections: bool) -> Self {
+        Reporter { connections, ..Reporter::default() }
+    }
+}
+
+/// Lets one through, and holds the rest back for a while.
+#[derive(Debug, Default)]
+struct Seldom {
+    last: Option<Instant>,
+    held_back: u64,
+}
+
+impl Seldom {
+    /// How many were held back since the last one that was let through, if this one is.
+    fn pass(&mut self) -> Option<u64> {
+        let now = Instant::now();
+        if self.last.is_some_and(|last| now.duration_since(last) < SELDOM) {
+            self.held_back += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.held_back))
+    }
+}
+
+impl Observer for Reporter {
+    fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Connected(description) => {
+                let level = if self.connections { Level::Info } else { Level::Debug };
+                if LOG.enabled(level) {
+                    log::event(level, "connected").field("connection", description).send();
+                }
+            }
+            Notice::Closed { description, source_bytes, dest_bytes, reason } => {
+                let level = if self.connections { Level::Info } else { Level::Debug };
+                if LOG.enabled(level) {
+                    log::event(level, "closed")
+                        .field("connection", description)
+                        .field("source_bytes", source_bytes)
+                        .field("dest_bytes", dest_bytes)
+                        .field("reason", reason.map_or("end", FailReason::name))
+                        .send();
+                }
+            }
+            Notice::Refused { source, reason } if self.connections => {
+                let event = log::event(Level::Warn, "refused");
+                event.field("source", source).field("reason", reason).send();
+            }
+            Notice::Refused { source, reason } => {
+                // A client that left is nobody's trouble.
+                if reason != FailReason::SourceGone
+                    && let Some(held_back) = self.refused.pass()
+                {
+                    log::event(Level::Warn, "refused")
+                        .field("source", source)
+                        .field("reason", reason)
+                        .field("others", held_back)
+                        .send();
+                }
+            }
+            Notice::Exhausted(errno) => {
+                if let Some(held_back) = self.exhausted.pass() {
+                    log::event(Level::Warn, "nothing is accepted for a moment")
+                        .field("errno", errno.raw_os_error())
+                        .field("others", held_back)
+                        .send();
+                }
+            }
+        }
+    }
+}
