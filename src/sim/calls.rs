@@ -64,10 +64,21 @@ impl SimKernel<'_> {
         argument: i64,
         act: impl FnOnce(&mut Kernel) -> SysResult<T>,
     ) -> SysResult<T> {
+        self.call_on(call, [fd, -1], argument, act)
+    }
+
+    /// The same on two descriptors.
+    fn call_on<T: Shown>(
+        &self,
+        call: Call,
+        fds: [RawFd; 2],
+        argument: i64,
+        act: impl FnOnce(&mut Kernel) -> SysResult<T>,
+    ) -> SysResult<T> {
         let kernel = &mut *self.kernel.borrow_mut();
-        let result = kernel.enter(call, fd).and_then(|()| act(kernel));
+        let result = kernel.enter(call, fds).and_then(|()| act(kernel));
         kernel.settle();
-        kernel.record(call, fd, argument, result.as_ref().map(Shown::shown).map_err(|e| *e));
+        kernel.record(call, fds[0], argument, result.as_ref().map(Shown::shown).map_err(|e| *e));
         result
     }
 
@@ -152,7 +163,7 @@ impl Sys for &SimKernel<'_> {
         let argument = timeout_millis.map_or(-1, i64::from);
         let deadline = {
             let kernel = &mut *self.kernel.borrow_mut();
-            if let Err(errno) = kernel.enter(Call::EpollWait, epoll) {
+            if let Err(errno) = kernel.enter(Call::EpollWait, [epoll, -1]) {
                 kernel.record(Call::EpollWait, epoll, argument, Err(errno));
                 return Err(errno);
             }
@@ -377,7 +388,7 @@ impl Sys for &SimKernel<'_> {
     }
 
     fn splice(self, from: RawFd, to: RawFd, bytes: usize) -> SysResult<usize> {
-        self.call(Call::Splice, from, bytes as i64, |kernel| {
+        self.call_on(Call::Splice, [from, to], bytes as i64, |kernel| {
             match (kernel.object(from), kernel.object(to)) {
                 (Object::Socket(socket), Object::PipeWrite(pipe)) => {
                     kernel.splice_in(socket, pipe, bytes)

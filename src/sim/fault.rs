@@ -168,9 +168,10 @@ impl Faults {
         faults
     }
 
-    /// From now on none.
+    /// From now on none but the scripted ones.
     pub(super) fn end(&mut self) {
-        *self = Faults { fatal: self.fatal, ..Faults::none() };
+        let scripted = core::mem::take(&mut self.scripted);
+        *self = Faults { fatal: self.fatal, scripted, ..Faults::none() };
     }
 
     /// The `n`th call of this kind from now, counted from 1, fails.
@@ -179,6 +180,11 @@ impl Faults {
             [Call::Close, Call::Hush, Call::Ring, Call::StopListening, Call::ResetOnClose];
         assert!(n > 0 && !senseless.contains(&call), "a call that cannot fail");
         self.scripted.push((call, n, errno));
+    }
+
+    /// Whether a scripted failure has not happened yet.
+    pub(super) fn awaits_scripted(&self) -> bool {
+        !self.scripted.is_empty()
     }
 
     /// Whether this call fails.

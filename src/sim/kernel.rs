@@ -92,7 +92,7 @@ impl Kernel {
     }
 
     /// What every call begins with: time passes, what is due happens, and perhaps a fault.
-    pub(super) fn enter(&mut self, call: Call, fd: RawFd) -> SysResult<()> {
+    pub(super) fn enter(&mut self, call: Call, fds: [RawFd; 2]) -> SysResult<()> {
         self.calls += 1;
         let random = &mut self.network.random;
         let mut micros = random.below(self.call_micros_max + 1);
@@ -102,11 +102,13 @@ impl Kernel {
         self.network.now_micros += micros as u64;
         self.settle();
         let Some(errno) = self.faults.draw(call, &mut self.network.random) else { return Ok(()) };
-        if let Some(Object::Socket(socket)) = self.open_object(fd) {
-            self.network.sockets[socket].spoiled = true;
-            if errno == Errno::AGAIN {
-                // Linux never says so without telling of room later.
-                self.network.want_room(socket);
+        for fd in fds {
+            if let Some(Object::Socket(socket)) = self.open_object(fd) {
+                self.network.sockets[socket].spoiled = true;
+                if errno == Errno::AGAIN {
+                    // Linux never says so without telling of room later.
+                    self.network.want_room(socket);
+                }
             }
         }
         Err(errno)

@@ -179,12 +179,18 @@ impl<'w> SimKernel<'w> {
         self.kernel.borrow_mut().faults.script(call, n, errno);
     }
 
+    /// Whether a call that was to fail has not been made yet.
+    pub fn awaits_failure(&self) -> bool {
+        self.kernel.borrow().faults.awaits_scripted()
+    }
+
     /// At most this many descriptors are open at a time (RLIMIT_NOFILE).
     pub fn limit_descriptors(&self, descriptors_max: usize) {
         self.kernel.borrow_mut().descriptors_max = descriptors_max;
     }
 
-    /// The faults of this seed end: from now on every call succeeds that can.
+    /// The faults of this seed end: from now on every call succeeds that can, and that no
+    /// [`SimKernel::fail_nth`] concerns.
     pub fn calm_down(&self) {
         let kernel = &mut *self.kernel.borrow_mut();
         kernel.faults.end();

@@ -9,7 +9,10 @@ mod player;
 mod run;
 mod world;
 
+use run::{Run, Summary};
 use seaprox::Seaprox;
+use seaprox::sim::Call;
+use seaprox::sys::Errno;
 use std::env;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,6 +24,12 @@ pub(crate) type Memory = Seaprox<16, 2>;
 
 const SEEDS: u64 = if cfg!(debug_assertions) { 500 } else { 10_000 };
 
+/// How many of the calls of a kind fail, each in a run of its own.
+const NTH_MAX: u32 = if cfg!(debug_assertions) { 25 } else { 100 };
+
+/// After so many failures no more are looked for.
+const FAILED_MAX: usize = 5;
+
 fn seeds() -> Range<u64> {
     let Ok(text) = env::var("SEAPROX_SEEDS") else { return 0..SEEDS };
     let number = |text: &str| text.parse().expect("SEAPROX_SEEDS: a number, or from..to");
@@ -30,9 +39,9 @@ fn seeds() -> Range<u64> {
     }
 }
 
-/// Runs one seed; what went wrong, if anything did.
-fn judge(memory: &mut Memory, seed: u64, trace_calls: usize) -> Result<run::Summary, String> {
-    match catch_unwind(AssertUnwindSafe(|| run::run(memory, seed, trace_calls))) {
+/// What went wrong in a run, if anything did.
+fn judge(memory: &mut Memory, run: Run) -> Result<Summary, String> {
+    match catch_unwind(AssertUnwindSafe(|| run::run(memory, run))) {
         Ok(verdict) => verdict,
         Err(panic) => Err(match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
             (Some(text), _) => text.clone(),
@@ -42,45 +51,82 @@ fn judge(memory: &mut Memory, seed: u64, trace_calls: usize) -> Result<run::Summ
     }
 }
 
-#[test]
-fn every_seed_ends_well() {
-    if let Some(seed) = env::var("SEAPROX_SEED").ok().and_then(|seed| seed.parse().ok()) {
-        match judge(&mut Box::new(Memory::new()), seed, usize::MAX) {
-            Ok(summary) => println!("{summary:?}"),
-            Err(what) => panic!("seed {seed}: {what}"),
-        }
-        return;
-    }
-    let Range { start, end } = seeds();
-    let next = AtomicU64::new(start);
+/// Judges one run after the other on all processors, until `next` gives no more or some have
+/// failed.
+fn judge_all(next: impl Fn(u64) -> Option<Run> + Sync) -> Summary {
+    let index = AtomicU64::new(0);
     let failed = Mutex::new(Vec::new());
-    let total = Mutex::new(run::Summary::default());
+    let total = Mutex::new(Summary::default());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 let mut memory = Box::new(Memory::new());
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end || failed.lock().unwrap().len() >= 5 {
-                        return;
-                    }
-                    match judge(&mut memory, seed, 100) {
+                while failed.lock().unwrap().len() < FAILED_MAX
+                    && let Some(run) = next(index.fetch_add(1, Ordering::Relaxed))
+                {
+                    match judge(&mut memory, run) {
                         Ok(summary) => *total.lock().unwrap() += summary,
-                        Err(what) => failed.lock().unwrap().push((seed, what)),
+                        Err(what) => failed.lock().unwrap().push((run, what)),
                     }
                 }
             });
         }
     });
-    println!("{:?}", total.lock().unwrap());
     let mut failed = failed.into_inner().unwrap();
-    failed.sort();
-    if let Some((seed, what)) = failed.first() {
-        let line = |what: &String| what.lines().next().unwrap_or_default().to_string();
-        let lines: Vec<_> =
-            failed.iter().map(|(seed, what)| format!("{seed}: {}", line(what))).collect();
-        let lines = lines.join("\n");
-        panic!("{what}\n{lines}\nSEAPROX_SEED={seed} runs the first, which is shown above");
+    failed.sort_by_key(|(run, _)| run.seed);
+    if let Some((_, what)) = failed.first() {
+        let line = |what: &str| what.lines().next().unwrap_or_default().to_string();
+        let lines = failed.iter().map(|(run, what)| format!("{run:?}: {}", line(what)));
+        panic!("{what}\n{}\nThe first is shown above.", lines.collect::<Vec<_>>().join("\n"));
+    }
+    total.into_inner().unwrap()
+}
+
+#[test]
+fn every_seed_ends_well() {
+    let run = |seed| Run { seed, trace_calls: 100, failure: None };
+    if let Some(seed) = env::var("SEAPROX_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        let run = Run { trace_calls: usize::MAX, ..run(seed) };
+        match judge(&mut Box::new(Memory::new()), run) {
+            Ok(summary) => println!("{summary:?}"),
+            Err(what) => panic!("{what}"),
+        }
+        return;
+    }
+    let Range { start, end } = seeds();
+    println!("{:?}", judge_all(|index| (start + index < end).then(|| run(start + index))));
+}
+
+/// The n-th call of each kind fails with each plausible error, for n = 1, 2, 3 ..: the proxy goes
+/// on, nobody gets a wrong byte or a false FIN, and nothing leaks.
+#[test]
+fn every_call_may_fail() {
+    let mut runs = Vec::new();
+    for call in Call::ALL {
+        for &errno in call.plausible_errors().iter().chain(more_errors(call)) {
+            runs.extend((1..=NTH_MAX).map(|nth| Run {
+                seed: u64::from(nth % 8),
+                trace_calls: 200,
+                failure: Some((call, nth, errno)),
+            }));
+        }
+    }
+    println!("{:?}", judge_all(|index| runs.get(index as usize).copied()));
+}
+
+/// Errors that a call gives because of what a peer did, or that only happen to others: here they
+/// come from nowhere.
+fn more_errors(call: Call) -> &'static [Errno] {
+    use Errno as E;
+    match call {
+        Call::EpollModify => &[E::NOMEM],
+        Call::TakeError | Call::Unacknowledged => &[E::NOBUFS],
+        Call::Connect => &[E::CONNREFUSED, E::NOBUFS],
+        Call::Recv | Call::Peek => &[E::CONNRESET, E::TIMEDOUT, E::INTR],
+        Call::Send => &[E::CONNRESET, E::PIPE, E::AGAIN, E::INTR],
+        Call::ShutdownWrite => &[E::NOTCONN],
+        Call::Splice => &[E::CONNRESET, E::PIPE, E::INVAL, E::INTR],
+        _ => &[],
     }
 }

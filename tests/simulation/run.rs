@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 use seaprox::WhenFull;
 use seaprox::fail::FailReason;
 use seaprox::share::Order;
-use seaprox::sim::{Place, Random, SimKernel};
+use seaprox::sim::{Call, Place, Random, SimKernel};
 use seaprox::sys::{Errno, Sys};
 use seaprox::table::Table;
 use seaprox::transport::{Notice, Observer};
@@ -36,6 +36,8 @@ pub(crate) struct Summary {
     pub(crate) refused: u64,
     pub(crate) fatal_faults: u64,
     pub(crate) simulated_seconds: u64,
+    /// The call that was to fail was never made.
+    pub(crate) unfailed: u64,
 }
 
 impl AddAssign for Summary {
@@ -48,6 +50,7 @@ impl AddAssign for Summary {
         self.refused += other.refused;
         self.fatal_faults += other.fatal_faults;
         self.simulated_seconds += other.simulated_seconds;
+        self.unfailed += other.unfailed;
     }
 }
 
@@ -121,6 +124,25 @@ impl Circumstances {
         }
     }
 
+    /// Room for everybody, and a target with three addresses of which two are bad, so that every
+    /// kind of call is made.
+    fn calm() -> Circumstances {
+        let bad = [(at("10.0.0.2:80"), Place::Refused), (at("[fd00::3]:80"), Place::Blackhole)];
+        let known = [bad[0].0, bad[1].0, at(GOOD)];
+        Circumstances {
+            threads: 1,
+            connections: 16,
+            clients: 10,
+            descriptors_max: 1024,
+            backlog: 16,
+            options: Options { pipes_max: 3, ..Options::default() },
+            targets: vec![Target::Name("name", 80)],
+            names: Names { addresses: addresses(&known), lookup_millis: Some(20), fails: false },
+            bad,
+            order: None,
+        }
+    }
+
     /// Why a client may be refused in these circumstances.
     fn plausible_reasons(&self, fatal_faults: bool) -> impl Iterator<Item = FailReason> {
         use FailReason as R;
@@ -157,17 +179,33 @@ impl Observer for &Told {
     }
 }
 
-/// Runs a seed; a failure shows so many calls.
-pub(crate) fn run(memory: &mut Memory, seed: u64, trace_calls: usize) -> Result<Summary, String> {
-    let mut random = Random::new(seed ^ 0x5ea);
-    let circumstances = Circumstances::draw(&mut random);
+/// Which run it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) seed: u64,
+    /// How many calls a failed run shows.
+    pub(crate) trace_calls: usize,
+    /// Nothing goes wrong but this, the n-th call of a kind.
+    pub(crate) failure: Option<(Call, u32, Errno)>,
+}
+
+pub(crate) fn run(memory: &mut Memory, run: Run) -> Result<Summary, String> {
+    let mut random = Random::new(run.seed ^ 0x5ea);
+    let circumstances = match run.failure {
+        Some(_) => Circumstances::calm(),
+        None => Circumstances::draw(&mut random),
+    };
     let tables: Vec<_> = memory.tables(circumstances.threads, circumstances.connections).collect();
     let world = World::new(tables[0].commons(), random, (at(PROXY), at(GOOD)));
     let world = RefCell::new(world);
-    let sim = SimKernel::new(seed);
-    sim.trace_calls(trace_calls);
+    let sim = SimKernel::new(run.seed);
+    sim.trace_calls(run.trace_calls);
+    if let Some((call, nth, errno)) = run.failure {
+        sim.calm_down();
+        sim.fail_nth(call, nth, errno);
+    }
     let result = turn_until_over(&sim, tables, &circumstances, &world);
-    result.map_err(|what| format!("{what}\n{circumstances:?}\n{}", sim.trace()))
+    result.map_err(|what| format!("{what}\n{run:?}\n{circumstances:?}\n{}", sim.trace()))
 }
 
 fn turn_until_over<'w, 'a>(
@@ -276,6 +314,7 @@ fn turn_until_over<'w, 'a>(
         refused,
         fatal_faults: sim.fatal_faults(),
         simulated_seconds: sim.now().since(begin) / 1000,
+        unfailed: u64::from(sim.awaits_failure()),
     })
 }
 
