@@ -182,7 +182,8 @@ impl<'a, K: Sys> Relay<'a, K> {
 
     /// The pipe to splice into, if the side is bulk and one can be had.
     fn pipe_for_bulk(&mut self, from: &mut End<'_>) -> Option<Pipe> {
-        if !from.side.flags.has(Flags::BULK) {
+        // A splice stops at an urgent byte and never gets past it.
+        if !from.side.flags.has(Flags::BULK) || from.side.flags.has(Flags::URGENT) {
             return None;
         }
         let flow = from.flow();
@@ -195,8 +196,10 @@ impl<'a, K: Sys> Relay<'a, K> {
     /// Socket to pipe. The pipe is empty, so EAGAIN can only mean that the socket is.
     fn splice_in(&mut self, from: &mut End<'_>, pipe: Pipe) -> Result<usize, Pumped> {
         match self.sys.splice(from.fd, pipe.write(), SPLICE_BYTES) {
+            // The end, or an urgent byte that nobody has told of yet with more behind it: a recv
+            // knows.
             Ok(0) => {
-                from.side.flags.set(Flags::ENDED);
+                from.side.flags.clear(Flags::BULK);
                 Ok(0)
             }
             Ok(bytes) => {
@@ -302,10 +305,10 @@ impl<'a, K: Sys> Relay<'a, K> {
         }
         if bytes < BUFFER_BYTES && !flags.has(Flags::URGENT) {
             // A short read has emptied the socket. If its end had been seen before, in order, then
-            // the end is all that is left.
+            // the end is all that is left. (A muted side is not told of urgent data.)
             if !flags.any(Flags::HANGUP.or(Flags::ERROR)) {
                 flags.clear(Flags::READABLE);
-            } else if !flags.any(Flags::ERROR.or(Flags::BROKEN)) {
+            } else if !flags.any(Flags::ERROR.or(Flags::BROKEN).or(Flags::MUTED)) {
                 flags.set(Flags::ENDED);
             }
         }

@@ -247,7 +247,12 @@ where
                 note(side, ready);
                 self.dial(key, Cause::Ready(ready));
             }
-            Stage::Flushing { .. } if ready.error || ready.hung_up => self.flushed(key),
+            // Both FINs are a hang-up too, with bytes still on their way.
+            Stage::Flushing { .. }
+                if ready.error || ready.hung_up && !side.flags.has(Flags::SHUT) =>
+            {
+                self.flushed(key);
+            }
             Stage::Flushing { .. } | Stage::Idle { .. } => {}
         }
     }
@@ -409,6 +414,8 @@ where
         };
         let step = self.dest.dial(&mut dial, cause);
         self.generation = dial.ticket.generation;
+        let fd = dial.fd;
+        self.table.set_fd(key, fd);
         self.table.side_mut(key).stage = Stage::Connecting(dialing);
         match step {
             Step::Wait(until) => self.timers.arm(connection, until),
@@ -537,6 +544,13 @@ where
         if self.table.commons.ordered() == Order::Drain && !self.source_ended {
             self.rung = true;
         }
+    }
+}
+
+impl<K: Sys, S, D, O> Drop for Worker<'_, K, S, D, O> {
+    /// Nobody may ring a doorbell that is gone: its number will be somebody else's.
+    fn drop(&mut self) {
+        self.table.share().set_doorbell(0);
     }
 }
 
