@@ -23,6 +23,8 @@ pub mod relay;
 pub mod seaprox;
 pub mod share;
 pub mod side;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod sys;
 pub mod table;
 pub mod time;

@@ -17,15 +17,66 @@ pub const BULK_READ_BYTES: usize = 16 * 1024;
 /// This many reads in a row that speak for the other way of moving bytes change it.
 const STREAK_MAX: u8 = 2;
 
+/// Capacity of a large pipe. Every splice out of a socket ends with an acknowledgement that opens the
+/// sender's window, and what that costs outweighs the bytes: 256 KiB instead of 64 halve the CPU
+/// time of a byte, 1 MiB gains little more and leaves pipes for a quarter of the connections.
+pub const LARGE_PIPE_BYTES: usize = 256 * 1024;
+
+/// Capacity of a small pipe, the kernel's default (pipe(7)), and the least that is of use: what a
+/// short write leaves over of a whole buffer must fit.
+pub const SMALL_PIPE_BYTES: usize = BUFFER_BYTES;
+
 /// How many bytes one splice asks for. A pipe counts slots, not bytes, so it may take more than its
-/// nominal 64 KiB where the network gives large fragments.
-const SPLICE_BYTES: usize = 256 * 1024;
+/// nominal capacity where the network gives large fragments.
+const SPLICE_BYTES: usize = 1024 * 1024;
 
 /// After about this many bytes of one direction others have their turn.
 pub const TURN_BYTES: usize = 512 * 1024;
 
-/// Pipes in the pool of one thread, at most.
+/// Pipes of one thread, at most.
 pub const PIPES_MAX: usize = 1024;
+
+/// How many pipes one thread may hold open, in use and in the pool, of either size. Each is two
+/// descriptors, and kernel memory up to its capacity while bytes are in it. None at all is in order:
+/// then everything is copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PipeLimits {
+    /// Pipes of [`LARGE_PIPE_BYTES`].
+    pub large: usize,
+    /// Pipes of [`SMALL_PIPE_BYTES`].
+    pub small: usize,
+}
+
+impl PipeLimits {
+    /// For so many connections (a pipe for each direction) and so many bytes of kernel memory: half
+    /// of it for large pipes, the rest for small ones.
+    pub const fn of(connections: usize, bytes: usize) -> PipeLimits {
+        let wanted = connections * 2;
+        let large = min(wanted, bytes / 2 / LARGE_PIPE_BYTES);
+        let small = min(wanted - large, (bytes - large * LARGE_PIPE_BYTES) / SMALL_PIPE_BYTES);
+        PipeLimits { large, small }.at_most(PIPES_MAX)
+    }
+
+    /// The same, but only so many pipes; large ones stay longest.
+    pub const fn at_most(self, pipes: usize) -> PipeLimits {
+        let large = min(self.large, pipes);
+        PipeLimits { large, small: min(self.small, pipes - large) }
+    }
+
+    /// How many pipes it is.
+    pub const fn pipes(&self) -> usize {
+        self.large + self.small
+    }
+
+    /// Kernel memory they may take.
+    pub const fn bytes(&self) -> usize {
+        self.large * LARGE_PIPE_BYTES + self.small * SMALL_PIPE_BYTES
+    }
+}
+
+const fn min(a: usize, b: usize) -> usize {
+    if a < b { a } else { b }
+}
 
 /// How many times a pipe is asked for in vain before the kernel is asked again.
 const PIPE_RETRY_AFTER: u16 = 256;
@@ -72,9 +123,8 @@ impl End<'_> {
 }
 
 impl<'a, K: Sys> Relay<'a, K> {
-    /// `pipes_max`: how many pipes this thread may hold open, in use and pooled.
-    pub(crate) fn new(sys: K, buffer: &'a mut [u8], pipes_max: usize) -> Self {
-        Relay { sys, buffer, pipes: Pipes::new(sys, pipes_max) }
+    pub(crate) fn new(sys: K, buffer: &'a mut [u8], limits: PipeLimits) -> Self {
+        Relay { sys, buffer, pipes: Pipes::new(sys, limits.at_most(PIPES_MAX)) }
     }
 
     /// Moves bytes from one side to the other until something stops it. Both must be connected.
@@ -130,9 +180,9 @@ impl<'a, K: Sys> Relay<'a, K> {
         }
     }
 
-    /// The pipe to splice into, if the side is bulk and one can be had. splice never gets past an
-    /// urgent mark, recv does.
+    /// The pipe to splice into, if the side is bulk and one can be had.
     fn pipe_for_bulk(&mut self, from: &mut End<'_>) -> Option<Pipe> {
+        // A splice stops at an urgent byte and never gets past it.
         if !from.side.flags.has(Flags::BULK) || from.side.flags.has(Flags::URGENT) {
             return None;
         }
@@ -146,8 +196,8 @@ impl<'a, K: Sys> Relay<'a, K> {
     /// Socket to pipe. The pipe is empty, so EAGAIN can only mean that the socket is.
     fn splice_in(&mut self, from: &mut End<'_>, pipe: Pipe) -> Result<usize, Pumped> {
         match self.sys.splice(from.fd, pipe.write(), SPLICE_BYTES) {
-            // The end, or an urgent mark with the end behind it, which splice takes for the end: a
-            // recv can tell.
+            // The end, or an urgent byte that nobody has told of yet with more behind it: a recv
+            // knows.
             Ok(0) => {
                 from.side.flags.clear(Flags::BULK);
                 Ok(0)
@@ -212,7 +262,7 @@ impl<'a, K: Sys> Relay<'a, K> {
             flow.pipe = Some(pipe);
             match self.sys.write_pipe(pipe.write(), &self.buffer[sent..bytes]) {
                 Ok(kept) if kept == bytes - sent => flow.bytes = kept as u32,
-                // An empty pipe of 64 KiB takes 64 KiB (pipe(7)); should it not, bytes are lost and
+                // An empty pipe takes what it has capacity for (pipe(7)); should it not, bytes are lost and
                 // the connection cannot go on.
                 _ => return Err(Pumped::Reset),
             }
@@ -255,7 +305,7 @@ impl<'a, K: Sys> Relay<'a, K> {
         }
         if bytes < BUFFER_BYTES && !flags.has(Flags::URGENT) {
             // A short read has emptied the socket. If its end had been seen before, in order, then
-            // the end is all that is left, unless an urgent mark was missed while muted.
+            // the end is all that is left. (A muted side is not told of urgent data.)
             if !flags.any(Flags::HANGUP.or(Flags::ERROR)) {
                 flags.clear(Flags::READABLE);
             } else if !flags.any(Flags::ERROR.or(Flags::BROKEN).or(Flags::MUTED)) {
@@ -335,18 +385,19 @@ fn weigh(side: &mut Side, against: bool) {
 
 /// The pipes of one thread: empty ones, and the right to open more.
 ///
-/// Invariant: every pipe in `empty` is empty and holds 64 KiB; `open <= max`.
+/// Invariant: every pipe in `empty` is empty and holds at least 64 KiB; `open` does not pass `limits`.
 struct Pipes<K: Sys> {
     sys: K,
     empty: Vec<Pipe, PIPES_MAX>,
-    open: usize,
-    max: usize,
+    open: PipeLimits,
+    limits: PipeLimits,
+    /// How many more times the kernel is not asked.
     refused: u16,
 }
 
 impl<K: Sys> Pipes<K> {
-    fn new(sys: K, max: usize) -> Self {
-        Pipes { sys, empty: Vec::new(), open: 0, max: max.min(PIPES_MAX), refused: 0 }
+    fn new(sys: K, limits: PipeLimits) -> Self {
+        Pipes { sys, empty: Vec::new(), open: PipeLimits::default(), limits, refused: 0 }
     }
 
     /// Makes sure that one can be taken; `false` when none can be had now.
@@ -358,13 +409,16 @@ impl<K: Sys> Pipes<K> {
             self.refused -= 1;
             return false;
         }
-        if self.open == self.max {
+        let large = self.open.large < self.limits.large;
+        if !large && self.open.small == self.limits.small {
             return false;
         }
-        match self.sys.pipe() {
-            Ok((read, write, capacity)) if capacity >= BUFFER_BYTES => {
-                self.open += 1;
-                Pipe::new(read, write).is_some_and(|pipe| self.empty.push(pipe).is_ok())
+        let capacity = if large { LARGE_PIPE_BYTES } else { SMALL_PIPE_BYTES };
+        match self.sys.pipe(capacity) {
+            Ok((read, write, capacity)) if capacity >= SMALL_PIPE_BYTES => {
+                // Counted as asked for, should the kernel have given less.
+                *self.count(large) += 1;
+                Pipe::new(read, write, large).is_some_and(|pipe| self.empty.push(pipe).is_ok())
             }
             // A user past pipe-user-pages-soft gets pipes of two pages (pipe(7)).
             Ok((read, write, _)) => {
@@ -380,6 +434,10 @@ impl<K: Sys> Pipes<K> {
         }
     }
 
+    fn count(&mut self, large: bool) -> &mut usize {
+        if large { &mut self.open.large } else { &mut self.open.small }
+    }
+
     fn take(&mut self) -> Option<Pipe> {
         if self.stock() { self.empty.pop() } else { None }
     }
@@ -393,7 +451,7 @@ impl<K: Sys> Pipes<K> {
     fn destroy(&mut self, pipe: Pipe) {
         self.sys.close(pipe.read());
         self.sys.close(pipe.write());
-        self.open -= 1;
+        *self.count(pipe.is_large()) -= 1;
     }
 }
 

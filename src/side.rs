@@ -123,7 +123,8 @@ impl Flags {
     }
 }
 
-/// The two ends of a pipe. Never 0, so that none at all is all zeroes.
+/// The two ends of a pipe, and which of the two sizes it has. Never 0, so that none at all is all
+/// zeroes; the sign of the write end tells a large one, as there is no other room in a side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pipe {
     read: NonZero<RawFd>,
@@ -134,7 +135,8 @@ static_assertions::assert_eq_size!(Option<Pipe>, [RawFd; 2]);
 
 impl Pipe {
     /// `None` for descriptor 0, which is no pipe of ours.
-    pub(crate) fn new(read: RawFd, write: RawFd) -> Option<Pipe> {
+    pub(crate) fn new(read: RawFd, write: RawFd, large: bool) -> Option<Pipe> {
+        let write = if large { -write } else { write };
         Some(Pipe { read: NonZero::new(read)?, write: NonZero::new(write)? })
     }
 
@@ -143,7 +145,11 @@ impl Pipe {
     }
 
     pub(crate) fn write(self) -> RawFd {
-        self.write.get()
+        self.write.get().abs()
+    }
+
+    pub(crate) fn is_large(self) -> bool {
+        self.write.get() < 0
     }
 }
 

@@ -149,8 +149,9 @@ pub trait Sys: Copy {
     fn reset_on_close(self, fd: RawFd);
     /// SIOCOUTQ (tcp(7)): bytes sent but not acknowledged by the peer.
     fn unacknowledged(self, fd: RawFd) -> SysResult<usize>;
-    /// pipe2(2): read end, write end, capacity in bytes (F_GETPIPE_SZ).
-    fn pipe(self) -> SysResult<(RawFd, RawFd, usize)>;
+    /// pipe2(2), and F_SETPIPE_SZ if the default is not `capacity` bytes: read end, write end, and
+    /// the capacity it has, which may be less.
+    fn pipe(self, capacity: usize) -> SysResult<(RawFd, RawFd, usize)>;
     /// write(2) to a pipe.
     fn write_pipe(self, pipe: RawFd, bytes: &[u8]) -> SysResult<usize>;
     /// splice(2) from a socket into a pipe, or from a pipe into a socket.
@@ -377,9 +378,13 @@ impl Sys for Linux {
         Ok(bytes.max(0) as usize)
     }
 
-    fn pipe(self) -> SysResult<(RawFd, RawFd, usize)> {
+    fn pipe(self, wanted: usize) -> SysResult<(RawFd, RawFd, usize)> {
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        let capacity = rustix::pipe::fcntl_getpipe_size(&write)?;
+        let mut capacity = rustix::pipe::fcntl_getpipe_size(&write)?;
+        if capacity < wanted {
+            // EPERM: the user has as many pages in pipes as he may (pipe(7)).
+            capacity = rustix::pipe::fcntl_setpipe_size(&write, wanted).unwrap_or(capacity);
+        }
         debug_assert!(read.as_raw_fd() > 2);
         Ok((read.into_raw_fd(), write.into_raw_fd(), capacity))
     }

@@ -131,7 +131,7 @@ pub struct Dial<'t, K: Sys> {
     /// Which side it will be.
     pub side: SideKey,
     /// The side's descriptor of the last [`Step::Attempt`], if it has one; whoever retires it takes
-    /// it out of here, or it would be closed twice.
+    /// it out, or it would be closed twice.
     pub fd: Option<RawFd>,
     /// Where that leads.
     pub peer: Address,
@@ -152,6 +152,13 @@ impl<K: Sys> Dial<'_, K> {
         *self.awaited = self.ticket.generation;
         self.mailbox.await_outcome(self.ticket.generation);
         self.ticket
+    }
+
+    /// Nobody waits for the ticket any more; an outcome that came just now is dropped.
+    pub fn revoke_ticket(&mut self) {
+        if let Some(Outcome::Connected(fd)) = self.mailbox.abort() {
+            self.desk.poller.retire(fd);
+        }
     }
 }
 

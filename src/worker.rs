@@ -10,7 +10,7 @@ use crate::completion::Outcome;
 use crate::fail::FailReason;
 use crate::poller::{Place, Poller};
 use crate::ready_list::ReadyList;
-use crate::relay::{End, PIPES_MAX, Pumped, Relay};
+use crate::relay::{End, PIPES_MAX, PipeLimits, Pumped, Relay};
 use crate::share::Order;
 use crate::side::{Dialing, Flags, Side, SideKey, Stage};
 use crate::sys::{Errno, RawFd, Ready, Sys, SysResult};
@@ -25,6 +25,9 @@ const TOLD_MAX: usize = 128;
 /// How long the worker waits before it tries again what the kernel had no memory for.
 const STARVED_MILLIS: u32 = 10;
 
+/// What an unprivileged user may have in pipes (pipe(7), pipe-user-pages-soft: 16,384 pages).
+const PIPE_BYTES: usize = 64 * 1024 * 1024;
+
 /// How a worker behaves.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -38,9 +41,8 @@ pub struct Options {
     pub reset_flush_millis: u32,
     /// What becomes of clients when the table is full.
     pub when_full: WhenFull,
-    /// Pipes this thread may hold open, at most [`PIPES_MAX`]; each is two descriptors and up to
-    /// 64 KiB of kernel memory. 0: everything is copied.
-    pub pipes_max: usize,
+    /// Pipes this thread may hold open.
+    pub pipes: PipeLimits,
 }
 
 impl Default for Options {
@@ -51,7 +53,7 @@ impl Default for Options {
             half_close_millis: None,
             reset_flush_millis: 1000,
             when_full: WhenFull::Wait,
-            pipes_max: PIPES_MAX,
+            pipes: PipeLimits::of(PIPES_MAX, PIPE_BYTES),
         }
     }
 }
@@ -106,7 +108,7 @@ where
         table.share().set_doorbell(poller.doorbell());
         Ok(Worker {
             sys,
-            relay: Relay::new(sys, core::mem::take(&mut table.buffer), options.pipes_max),
+            relay: Relay::new(sys, core::mem::take(&mut table.buffer), options.pipes),
             timers: Timers::new(core::mem::take(&mut table.deadlines)),
             admission: Admission::new(table.commons.shares, table.thread, options.when_full),
             table,
@@ -245,7 +247,12 @@ where
                 note(side, ready);
                 self.dial(key, Cause::Ready(ready));
             }
-            Stage::Flushing { .. } if ready.error || ready.hung_up => self.flushed(key),
+            // Both FINs are a hang-up too, with bytes still on their way.
+            Stage::Flushing { .. }
+                if ready.error || ready.hung_up && !side.flags.has(Flags::SHUT) =>
+            {
+                self.flushed(key);
+            }
             Stage::Flushing { .. } | Stage::Idle { .. } => {}
         }
     }
@@ -540,12 +547,18 @@ where
     }
 }
 
+impl<K: Sys, S, D, O> Drop for Worker<'_, K, S, D, O> {
+    /// Nobody may ring a doorbell that is gone: its number will be somebody else's.
+    fn drop(&mut self) {
+        self.table.share().set_doorbell(0);
+    }
+}
+
 /// What an event says, in the side's own bits.
 fn note(side: &mut Side, ready: Ready) {
     let flags = &mut side.flags;
     let over = ready.hung_up || ready.error;
-    // An urgent mark that stopped a splice is news: a recv gets past it.
-    if ready.readable || ready.read_closed || ready.urgent || over {
+    if ready.readable || ready.read_closed || over {
         flags.set(Flags::READABLE);
     }
     if ready.writable || over {

@@ -172,7 +172,7 @@ fn timeouts() -> [Arg; 4] {
             .default_value("10s")
             .help("Give up when no target is reached within TIME")
             .long_help(
-                "Give up on a connection whose target is not reached within TIME.\n\
+                "Give up on a TARGET that is not reached within TIME, and try the next.\n\
                 Times are like 500ms, 3s, 2m, 1h, or `off`",
             ),
         value("idle-timeout", "TIME")

@@ -2,7 +2,8 @@
 //! often all called memory: the program's own, descriptors, pipes, and the kernel's socket buffers.
 //! Knows no connection; it is told the parts.
 
-use crate::nofile::{PIPE_PAGES, Wish};
+use crate::nofile::Wish;
+use seaprox::relay::{LARGE_PIPE_BYTES, PipeLimits, SMALL_PIPE_BYTES};
 use std::fmt;
 
 /// A part of the user memory.
@@ -95,20 +96,22 @@ impl fmt::Display for Limits<'_> {
 
         writeln!(f, "\ndescriptors, at most")?;
         count(f, "two for each connection", 2 * connections)?;
-        count(f, "two for each pooled pipe", 2 * wish.pipes as u64)?;
+        count(f, "two for each pooled pipe", 2 * wish.pipes.pipes() as u64)?;
         count(
             f,
             "threads, listener, reserve",
-            wish.needed() - 2 * connections - 2 * wish.pipes as u64,
+            wish.needed() - 2 * connections - 2 * wish.pipes.pipes() as u64,
         )?;
         count(f, "total", wish.needed())?;
         count(f, "what this process may have (ulimit -Hn)", kernel.descriptors)?;
 
         writeln!(f, "\nkernel memory in pipes, at most")?;
-        let pipe_bytes = PIPE_PAGES * kernel.page_bytes;
-        count(f, "pooled pipes", wish.pipes as u64)?;
-        bytes(f, "each", pipe_bytes)?;
-        bytes(f, "total", wish.pipes as u64 * pipe_bytes)?;
+        let PipeLimits { large, small } = wish.pipes;
+        let name = format!("{large} large pipes of {}", Human(LARGE_PIPE_BYTES as u64));
+        bytes(f, &name, (large * LARGE_PIPE_BYTES) as u64)?;
+        let name = format!("{small} small pipes of {}", Human(SMALL_PIPE_BYTES as u64));
+        bytes(f, &name, (small * SMALL_PIPE_BYTES) as u64)?;
+        bytes(f, "total", wish.pipes.bytes() as u64)?;
 
         writeln!(f, "\nkernel memory in socket buffers, at most; two sockets for each connection")?;
         bytes(f, "tuned by the kernel (tcp_rmem, tcp_wmem)", connections * kernel.tuned_bytes())?;
@@ -179,7 +182,7 @@ mod tests {
         };
         assert_eq!(number("total", 0), 3000);
         assert_eq!(number("total", 1), wish.needed());
-        assert_eq!(number("total", 2), 200 * 65536);
+        assert_eq!(number("total", 2), 200 * 256 * 1024);
         assert_eq!(number("tuned", 0), 100 * 2 * (10 << 20));
         assert_eq!(number("with --socket-buffer 8192", 0), 100 * 2 * 4 * 8192);
         assert_eq!(number("all tcp", 0), 4_096_000);

@@ -3,6 +3,7 @@
 //! Knows no connection and opens nothing but one file of /proc.
 
 use crate::sys;
+use seaprox::relay::PipeLimits;
 use std::fmt;
 use std::io;
 
@@ -15,8 +16,6 @@ const PER_THREAD: u64 = seaprox_tcp::RACES_MAX as u64 + 2;
 /// The standard streams, the notify socket, what resolver threads open while they look a name up,
 /// what was inherited, and a client that is accepted only to be refused.
 const RESERVE: u64 = 40;
-/// A pipe's capacity in pages (pipe(7)): what the system counts for its user.
-pub const PIPE_PAGES: u64 = 16;
 
 /// What is to be held open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +27,7 @@ pub struct Wish {
     /// Listening sockets.
     pub listeners: usize,
     /// Pooled pipes at most, [`pipes_for`].
-    pub pipes: usize,
+    pub pipes: PipeLimits,
 }
 
 /// What can be held open. Invariant: `needed(connections, pipes) <= limit`, unless not even one
@@ -38,7 +37,7 @@ pub struct Plan {
     /// Connections at once; as wished, unless the hard limit is lower than that.
     pub connections: usize,
     /// Pooled pipes.
-    pub pipes: usize,
+    pub pipes: PipeLimits,
     /// Descriptors that the wish needs, pipes included.
     pub needed: u64,
     /// The limit of descriptors from now on.
@@ -53,7 +52,9 @@ impl Wish {
 
     /// Descriptors that all of it needs.
     pub fn needed(&self) -> u64 {
-        self.fixed() + self.connections as u64 * PER_CONNECTION + self.pipes as u64 * PER_PIPE
+        self.fixed()
+            + self.connections as u64 * PER_CONNECTION
+            + self.pipes.pipes() as u64 * PER_PIPE
     }
 
     /// What fits under `limit` descriptors. Connections come first, 0 when none fits.
@@ -61,10 +62,9 @@ impl Wish {
         let left = limit.saturating_sub(self.fixed());
         let connections = (self.connections as u64).min(left / PER_CONNECTION);
         let left = left - connections * PER_CONNECTION;
-        let pipes = (self.pipes as u64).min(left / PER_PIPE);
         Plan {
             connections: connections as usize,
-            pipes: pipes as usize,
+            pipes: self.pipes.at_most((left / PER_PIPE) as usize),
             needed: self.needed(),
             limit,
         }
@@ -115,15 +115,15 @@ pub fn raise(wish: &Wish) -> io::Result<Plan> {
     Ok(wish.fit(limit))
 }
 
-/// How many pipes are worth pooling for so many connections: one for each direction, and no more
-/// than one user may have at full size (pipe(7): all of the user's processes share that number,
-/// and 0 is no limit).
-pub fn pipes_for(connections: usize, user_pages_soft: u64) -> usize {
-    let granted = match user_pages_soft {
+/// Which pipes are worth pooling for so many connections: one for each direction, and no more than
+/// one user may have (pipe(7): all of the user's processes share that number of pages, and 0 is no
+/// limit).
+pub fn pipes_for(connections: usize, user_pages_soft: u64) -> PipeLimits {
+    let bytes = match user_pages_soft {
         0 => u64::MAX,
-        pages => pages / PIPE_PAGES,
+        pages => pages.saturating_mul(sys::page_bytes()),
     };
-    (connections as u64 * 2).min(granted) as usize
+    PipeLimits::of(connections, usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 /// The number of /proc/sys/fs/pipe-user-pages-soft; its default where it cannot be read.
@@ -146,9 +146,9 @@ mod tests {
     #[test]
     fn all_of_it_fits_under_what_it_needs() {
         let wish = wish(8192, 4);
-        assert_eq!(wish.needed(), 2 * 8192 + 2 * 1024 + 4 * 18 + 1 + 40);
+        assert_eq!(wish.needed(), 2 * 8192 + 2 * (128 + 512) + 4 * 18 + 1 + 40);
         let plan = wish.fit(wish.needed());
-        assert_eq!((plan.connections, plan.pipes), (8192, 1024));
+        assert_eq!((plan.connections, plan.pipes), (8192, PipeLimits { large: 128, small: 512 }));
         assert_eq!(plan.warning(&wish), None);
     }
 
@@ -157,15 +157,15 @@ mod tests {
         let many = wish(9900, 4);
         let plan = many.fit(20_000);
         assert_eq!(plan.connections, 9900, "9,900 idle connections fit under 20,000 descriptors");
-        assert!(plan.pipes > 0 && plan.pipes < 1024);
+        assert!((1..128).contains(&plan.pipes.large) && plan.pipes.small == 0);
         assert_eq!(plan.warning(&many), None);
 
         let small = wish(8192, 1);
         let plan = small.fit(1024);
-        assert_eq!((plan.connections, plan.pipes), ((1024 - 18 - 1 - 40) / 2, 0));
+        assert_eq!((plan.connections, plan.pipes.pipes()), ((1024 - 18 - 1 - 40) / 2, 0));
         assert_eq!(
             plan.warning(&small).unwrap().to_string(),
-            "8192 connections need 18491 descriptors, but the hard limit is 1024 (ulimit -Hn, \
+            "8192 connections need 17723 descriptors, but the hard limit is 1024 (ulimit -Hn, \
              LimitNOFILE=): at most 482 connections"
         );
         assert_eq!(small.fit(0).connections, 0);
@@ -173,18 +173,31 @@ mod tests {
 
     #[test]
     fn pipes_are_bounded_by_what_a_user_may_have() {
-        assert_eq!(pipes_for(100, 16384), 200);
-        assert_eq!(pipes_for(8192, 16384), 1024);
-        assert_eq!(pipes_for(8192, 0), 16384);
-        assert_eq!(pipes_for(8192, 15), 0);
+        assert_eq!(pipes_for(10, 16384), PipeLimits { large: 20, small: 0 });
+        assert_eq!(pipes_for(100, 16384), PipeLimits { large: 128, small: 72 });
+        assert_eq!(pipes_for(8192, 16384), PipeLimits { large: 128, small: 512 });
+        assert_eq!(pipes_for(8192, 16384).bytes() as u64, 16384 * sys::page_bytes());
+        assert_eq!(pipes_for(8192, 0).pipes(), 1024);
+        assert_eq!(pipes_for(8192, 15).pipes(), 0);
     }
 
     #[test]
     fn the_limit_is_raised_and_never_lowered() {
         let (soft, hard) = sys::descriptor_limits().unwrap();
-        let plan = raise(&Wish { connections: 1, threads: 1, listeners: 1, pipes: 2 }).unwrap();
+        let plan = raise(&Wish {
+            connections: 1,
+            threads: 1,
+            listeners: 1,
+            pipes: PipeLimits { large: 2, small: 0 },
+        })
+        .unwrap();
         assert_eq!((plan.connections, plan.limit), (1, soft));
-        let all = Wish { connections: 1 << 40, threads: 1, listeners: 1, pipes: 2 };
+        let all = Wish {
+            connections: 1 << 40,
+            threads: 1,
+            listeners: 1,
+            pipes: PipeLimits { large: 2, small: 0 },
+        };
         let plan = raise(&all).unwrap();
         assert_eq!(sys::descriptor_limits().unwrap(), (hard.min(all.needed()), hard));
         assert_eq!(plan.limit, hard.min(all.needed()));

@@ -14,7 +14,7 @@ use crate::reporter::Reporter;
 use crate::seal;
 use crate::signals::{self, Signal, Signals};
 use seaprox::fail::FailReason;
-use seaprox::relay::PIPES_MAX;
+use seaprox::relay::PipeLimits;
 use seaprox::share::{Order, Share};
 use seaprox::sys::Linux;
 use seaprox::time::DURATION_MILLIS_MAX;
@@ -103,7 +103,7 @@ fn start(config: &Config, plan: &Plan, threads: usize, listening: &Listening) {
             args::WhenFull::Wait => seaprox::WhenFull::Wait,
             args::WhenFull::Refuse => seaprox::WhenFull::Refuse,
         },
-        pipes_max: (plan.pipes / threads).min(PIPES_MAX),
+        pipes: PipeLimits { large: plan.pipes.large / threads, small: plan.pipes.small / threads },
         ..Options::default()
     };
     let fd = listening.fd.as_raw_fd();

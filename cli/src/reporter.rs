@@ -12,14 +12,13 @@ const SELDOM: Duration = Duration::from_secs(10);
 /// One thread's reporter.
 #[derive(Debug, Default)]
 pub struct Reporter {
-    /// Whether each connection is a line.
-    pub connections: bool,
+    connections: bool,
     refused: Seldom,
     exhausted: Seldom,
 }
 
 impl Reporter {
-    /// `connections`: whether each connection is a line.
+    /// `connections`: whether each connection that ended, or was not made, is a line.
     pub fn new(connections: bool) -> Self {
         Reporter { connections, ..Reporter::default() }
     }
@@ -49,9 +48,8 @@ impl Observer for Reporter {
     fn notice(&mut self, notice: Notice) {
         match notice {
             Notice::Connected(description) => {
-                let level = if self.connections { Level::Info } else { Level::Debug };
-                if LOG.enabled(level) {
-                    log::event(level, "connected").field("connection", description).send();
+                if LOG.enabled(Level::Debug) {
+                    log::event(Level::Debug, "connected").field("connection", description).send();
                 }
             }
             Notice::Closed { description, source_bytes, dest_bytes, reason } => {

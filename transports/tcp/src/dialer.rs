@@ -120,6 +120,8 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
     /// Begins with the target of the notes.
     fn start_target(&mut self, dial: &mut Dial<'_, K>, notes: &mut Notes) -> Step {
         loop {
+            // The last target's lookup may still be under way: it must not decide about this one.
+            dial.revoke_ticket();
             let Some(&target) = self.targets.get(usize::from(notes.target)) else {
                 let reason = FailReason::from_number(notes.reason);
                 return Step::Failed(reason.unwrap_or(FailReason::Other));
@@ -270,8 +272,8 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
         if let Err(errno) = self.sys.take_error(fd) {
             notes.fail(reason_of(errno));
         }
-        dial.desk.poller.retire(fd);
         dial.fd = None;
+        dial.desk.poller.retire(fd);
         if let Some(race) = self.race_of(dial.side).and_then(|own| self.races[own].take()) {
             let attempt = Attempt { fd: race.fd, peer: race.peer, registered: true };
             return Step::Attempt(attempt, self.wake_at(dial.desk.now, notes));
