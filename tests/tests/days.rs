@@ -23,10 +23,10 @@ fn proxy(options: &[&str]) -> (Proxy, TcpListener) {
 /// Nobody listens any more.
 #[track_caller]
 fn assert_closed(proxy: &Proxy) {
-    eventually("it stops listening", || {
-        let error = TcpStream::connect(proxy.address).err();
-        error.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
-    });
+    let port = proxy.address.port();
+    eventually("it stops listening", || !proxy.process.listens_on(port));
+    let error = TcpStream::connect(proxy.address).expect_err("nobody listens");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
 }
 
 /// TERM and INT: accept nothing more, finish what runs, exit 0.
