@@ -203,7 +203,7 @@ pub fn read_to_end(stream: &mut TcpStream) -> (Vec<u8>, End) {
 
 /// Reads so many bytes.
 #[track_caller]
-pub fn read_bytes(stream: &mut TcpStream, count: usize) -> Vec<u8> {
+pub fn read_bytes(mut stream: &TcpStream, count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count];
     stream.read_exact(&mut bytes).expect("more bytes");
     bytes

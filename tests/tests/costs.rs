@@ -19,9 +19,9 @@ fn idle_connections(
     let connect = |_| {
         let (mut client, mut server) = proxy.pair(backend);
         client.write_all(b"hello").unwrap();
-        assert_eq!(read_bytes(&mut server, 5), b"hello");
+        assert_eq!(read_bytes(&server, 5), b"hello");
         server.write_all(b"hello").unwrap();
-        assert_eq!(read_bytes(&mut client, 5), b"hello");
+        assert_eq!(read_bytes(&client, 5), b"hello");
         (client, server)
     };
     (0..count).map(connect).collect()

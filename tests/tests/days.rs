@@ -37,7 +37,7 @@ fn a_drain_finishes_what_runs() {
         let (mut client, mut server) = proxy.pair(&backend);
         let (mut bulk_client, bulk_server) = proxy.pair(&backend);
         client.write_all(b"before").unwrap();
-        assert_eq!(read_bytes(&mut server, 6), b"before");
+        assert_eq!(read_bytes(&server, 6), b"before");
         proxy.process.signal(signal);
         assert_closed(&proxy);
         let send = send_pattern(&bulk_server, 1, 5_000_000);
@@ -47,7 +47,7 @@ fn a_drain_finishes_what_runs() {
         thread::sleep(Duration::from_millis(200));
         assert!(proxy.is_alive(), "it did not wait");
         server.write_all(b"after").unwrap();
-        assert_eq!(read_bytes(&mut client, 5), b"after");
+        assert_eq!(read_bytes(&client, 5), b"after");
         drop(server);
         assert_rest(&mut client, b"");
         drop(client);
@@ -97,7 +97,7 @@ fn a_drain_takes_what_is_queued_at_a_full_table() {
         .into_iter()
         .map(|mut client| {
             thread::spawn(move || {
-                assert_eq!(read_bytes(&mut client, 7), b"welcome");
+                assert_eq!(read_bytes(&client, 7), b"welcome");
                 end(&client);
                 assert_ends(&mut client, End::Fin);
             })
@@ -185,14 +185,14 @@ fn other_signals_disturb_nothing() {
 #[test]
 fn stopped_and_continued() {
     let (proxy, backend) = proxy(&["--idle-timeout", "10m"]);
-    let (mut client, mut server) = proxy.pair(&backend);
+    let (mut client, server) = proxy.pair(&backend);
     for round in 0..5 {
         proxy.process.signal(Signal::SIGSTOP);
         client.write_all(&pattern(round, 50_000)).unwrap();
         let late = proxy.connect();
         thread::sleep(Duration::from_millis(50));
         proxy.process.signal(Signal::SIGCONT);
-        assert_eq!(read_bytes(&mut server, 50_000), pattern(round, 50_000));
+        assert_eq!(read_bytes(&server, 50_000), pattern(round, 50_000));
         drop(late);
         drop(accept(&backend));
     }
@@ -254,7 +254,7 @@ fn connections_are_logged() {
     let (mut client, mut server) = proxy.pair(&backend);
     let source = client.local_addr().unwrap();
     client.write_all(b"four").unwrap();
-    assert_eq!(read_bytes(&mut server, 4), b"four");
+    assert_eq!(read_bytes(&server, 4), b"four");
     server.write_all(b"seven..").unwrap();
     drop(server);
     assert_rest(&mut client, b"seven..");

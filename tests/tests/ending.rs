@@ -61,7 +61,7 @@ fn a_fin_ends_one_direction_only() {
         for seed in 0..5 {
             let message = pattern(seed, 20 * KIB);
             other.write_all(&message).unwrap();
-            assert_same(&read_bytes(&mut one, message.len()), &message, "after the FIN");
+            assert_same(&read_bytes(&one, message.len()), &message, "after the FIN");
         }
         drop(other);
         assert_ends(&mut one, End::Fin);
@@ -260,6 +260,54 @@ fn a_close_with_unread_bytes() {
     });
 }
 
+/// Both have said something, and one is gone, before the proxy looks: what cannot be written to it
+/// any more does not keep what it said before from being read.
+#[test]
+fn the_answer_of_one_that_is_gone_is_read() {
+    let (proxy, backend, clean) = proxy();
+    for round in 0..8 {
+        let (client, server) = proxy.pair(&backend);
+        let (mut one, mut other) = if round % 2 == 0 { (client, server) } else { (server, client) };
+        assert_echo(&mut one, &mut other);
+        proxy.process.signal(Signal::SIGSTOP);
+        one.write_all(b"more and more").unwrap();
+        wait_acknowledged(&one);
+        other.write_all(&pattern(13, 30 * KIB)).unwrap();
+        wait_acknowledged(&other);
+        reset(other);
+        proxy.process.signal(Signal::SIGCONT);
+        let (bytes, ended) = read_to_end(&mut one);
+        assert_same(&bytes, &pattern(13, 30 * KIB), "what was said before");
+        assert_eq!(ended, End::Rst);
+        drop(one);
+    }
+    assert_nothing_left(&proxy, clean);
+}
+
+/// One has said all and ended, then its host resets; the other ends too, and reads only then: both
+/// FINs are a hang-up, but the bytes are still on their way.
+#[test]
+fn what_is_on_its_way_survives_both_fins_and_a_reset() {
+    each_way(|one, mut other| {
+        let length = MIB;
+        let mut sender = one.try_clone().unwrap();
+        sender.write_all(&pattern(14, length)).unwrap();
+        drop(sender);
+        end(&one);
+        wait_acknowledged(&one);
+        thread::sleep(Duration::from_millis(100));
+        reset(one);
+        thread::sleep(Duration::from_millis(20));
+        // Nobody takes that; it tells the proxy that this direction is broken.
+        other.write_all(b"thanks").unwrap();
+        thread::sleep(Duration::from_millis(20));
+        end(&other);
+        thread::sleep(Duration::from_millis(20));
+        let (bytes, _) = read_to_end(&mut other);
+        assert_same(&bytes, &pattern(14, length), "what was said");
+    });
+}
+
 /// A close that waits for its bytes (SO_LINGER) loses none of them.
 #[test]
 fn a_lingering_close() {
@@ -319,7 +367,7 @@ fn the_backend_is_killed_in_the_middle() {
     eventually("netcat listens", || listener.listens_on(backend.port()));
     let mut client = proxy.connect();
     client.write_all(b"more").unwrap();
-    assert!(read_bytes(&mut client, 5 * MIB).iter().all(|&byte| byte == 0));
+    assert!(read_bytes(&client, 5 * MIB).iter().all(|&byte| byte == 0));
     netcat.kill().unwrap();
     netcat.wait().unwrap();
     let (rest, _) = read_to_end(&mut client);

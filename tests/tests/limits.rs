@@ -35,7 +35,7 @@ impl Crowd {
     fn take(&mut self, backend: &TcpListener, count: usize) {
         for _ in 0..count {
             let mut server = accept(backend);
-            let name = read_bytes(&mut server, 1);
+            let name = read_bytes(&server, 1);
             server.write_all(&name).unwrap();
             let client = &mut self.clients[usize::from(name[0])];
             assert_eq!(read_bytes(client, 1), name);
@@ -114,9 +114,9 @@ fn a_full_table_refuses_if_told_so() {
             assert_eq!(proxy.process.sockets(), clean + 18);
             crowd.let_one_go();
             proxy.wait_sockets(clean + 16);
-            let (mut client, mut server) = proxy.pair(&backend);
+            let (mut client, server) = proxy.pair(&backend);
             client.write_all(b"z").unwrap();
-            assert_eq!(read_bytes(&mut server, 1), b"z");
+            assert_eq!(read_bytes(&server, 1), b"z");
             drop((crowd, client, server));
             proxy.wait_sockets(clean);
         }

@@ -138,7 +138,7 @@ fn a_silent_ipv6_address_is_overtaken() {
         client.write_all(b"early").unwrap();
         let mut server = accept(&backend);
         assert!(start.elapsed() > Duration::from_millis(150), "IPv6 was not tried first");
-        assert_eq!(read_bytes(&mut server, 5), b"early");
+        assert_eq!(read_bytes(&server, 5), b"early");
         proxy.wait_sockets(clean + 2);
         server.write_all(b"late").unwrap();
         drop(server);
@@ -247,12 +247,12 @@ fn a_name_that_is_lost() {
         let port = vacant_port();
         let backend = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let proxy = Launch::to(format!("name:{port}")).wrapped(wrapper).start();
-        let (mut client, mut server) = proxy.pair(&backend);
+        let (mut client, server) = proxy.pair(&backend);
         std::fs::write(&hosts, "127.0.0.1 other\n").unwrap();
         proxy.process.signal(Signal::SIGHUP);
         thread::sleep(Duration::from_millis(100));
         assert_refused(proxy.address, b"hello");
         client.write_all(b"still").unwrap();
-        assert_eq!(read_bytes(&mut server, 5), b"still");
+        assert_eq!(read_bytes(&server, 5), b"still");
     });
 }

@@ -23,7 +23,7 @@ fn an_idle_connection_is_reset() {
     let (mut silent, mut silent_server) = proxy.pair(&backend);
     let (mut client, mut server) = proxy.pair(&backend);
     client.write_all(b"once").unwrap();
-    assert_eq!(read_bytes(&mut server, 4), b"once");
+    assert_eq!(read_bytes(&server, 4), b"once");
     for stream in [&mut silent, &mut silent_server, &mut client, &mut server] {
         assert_ends(stream, End::Rst);
     }
@@ -69,7 +69,7 @@ fn a_half_closed_connection_is_reset() {
     let launch = Launch::to(backend.local_addr().unwrap());
     let proxy = launch.option("--half-close-timeout", "600ms").start();
     let clean = proxy.process.sockets();
-    let (mut whole, mut whole_server) = proxy.pair(&backend);
+    let (mut whole, whole_server) = proxy.pair(&backend);
     for from_client in [true, false] {
         let (client, server) = proxy.pair(&backend);
         let (one, mut other) = if from_client { (client, server) } else { (server, client) };
@@ -93,7 +93,7 @@ fn a_half_closed_connection_is_reset() {
     drop(server);
     assert_rest(&mut client, b"in time");
     whole.write_all(b"whole").unwrap();
-    assert_eq!(read_bytes(&mut whole_server, 5), b"whole");
+    assert_eq!(read_bytes(&whole_server, 5), b"whole");
     drop((client, whole, whole_server));
     proxy.wait_sockets(clean);
 }
@@ -104,15 +104,15 @@ fn without_timeouts_nothing_ends() {
     let backend = listen();
     let launch = Launch::to(backend.local_addr().unwrap());
     let proxy = launch.option("--idle-timeout", "off").start();
-    let (mut idle, mut idle_server) = proxy.pair(&backend);
-    let (mut half, mut half_server) = proxy.pair(&backend);
+    let (mut idle, idle_server) = proxy.pair(&backend);
+    let (half, mut half_server) = proxy.pair(&backend);
     end(&half);
     assert_ends(&mut half_server, End::Fin);
     thread::sleep(Duration::from_secs(3));
     idle.write_all(b"idle").unwrap();
-    assert_eq!(read_bytes(&mut idle_server, 4), b"idle");
+    assert_eq!(read_bytes(&idle_server, 4), b"idle");
     half_server.write_all(b"half").unwrap();
-    assert_eq!(read_bytes(&mut half, 4), b"half");
+    assert_eq!(read_bytes(&half, 4), b"half");
 }
 
 /// Each of many has its own deadline.
