@@ -558,7 +558,8 @@ impl<K: Sys, S, D, O> Drop for Worker<'_, K, S, D, O> {
 fn note(side: &mut Side, ready: Ready) {
     let flags = &mut side.flags;
     let over = ready.hung_up || ready.error;
-    if ready.readable || ready.read_closed || over {
+    // An urgent mark that stopped a splice is news: a recv gets past it.
+    if ready.readable || ready.read_closed || ready.urgent || over {
         flags.set(Flags::READABLE);
     }
     if ready.writable || over {

@@ -9,6 +9,7 @@ use std::ffi::OsStr;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -120,9 +121,13 @@ fn at_path(path: &UnixPath, options: ListenOptions) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// A socket at which nobody listens (unix(7), ECONNREFUSED).
+/// A socket at which nobody listens (unix(7), ECONNREFUSED; a file that is no socket refuses in the
+/// same way, and is not ours to remove).
 fn is_left_over(path: &UnixPath) -> bool {
+    let is_socket =
+        |path: &Path| path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket());
     !is_abstract(path)
+        && is_socket(as_path(path))
         && UnixStream::connect(as_path(path))
             .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
 }

@@ -140,7 +140,8 @@ impl Report {
             })
             .collect();
         format!(
-            "{{\"cpu\":{},\"cores\":{},\"kernel\":{},\"tcp\":{},\"threads\":{threads},\n\"figures\":[\n{}\n],\n\"failures\":[\n{}\n]}}\n",
+            "{{\"cpu\":{},\"cores\":{},\"kernel\":{},\"tcp\":{},\"threads\":{threads},\n\
+             \"figures\":[\n{}\n],\n\"failures\":[\n{}\n]}}\n",
             json_string(&host.cpu),
             host.cores,
             json_string(&host.kernel),

@@ -1,0 +1,333 @@
+//! Starts the program, and ends it.
+
+use crate::peer::{connect, vacant_address};
+use crate::process::{Process, Signal};
+use crate::program::program;
+use crate::{PATIENCE, eventually};
+use std::ffi::OsString;
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How the program is to be started.
+pub struct Launch {
+    listen: Option<String>,
+    targets: Vec<String>,
+    options: Vec<String>,
+    wrapper: Vec<OsString>,
+    stdin: Option<Stdio>,
+    stderr: Option<Stdio>,
+    program: PathBuf,
+    threads: usize,
+}
+
+impl Launch {
+    /// `seaprox static`, on a vacant address, to `target`; one thread, unless said otherwise.
+    pub fn to(target: impl ToString) -> Self {
+        Launch {
+            listen: None,
+            targets: vec![target.to_string()],
+            options: vec!["--threads".into(), "1".into()],
+            program: program().into(),
+            threads: 1,
+            wrapper: Vec::new(),
+            stdin: None,
+            stderr: None,
+        }
+    }
+
+    /// One more target, tried after those before.
+    pub fn or_to(mut self, target: impl ToString) -> Self {
+        self.targets.push(target.to_string());
+        self
+    }
+
+    /// An option and its value; the last one of a name counts.
+    pub fn option(mut self, name: &str, value: impl ToString) -> Self {
+        self.options.extend([name.into(), value.to_string()]);
+        self
+    }
+
+    /// An option without a value.
+    pub fn flag(mut self, name: &str) -> Self {
+        self.options.push(name.into());
+        self
+    }
+
+    /// How many threads.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self.option("--threads", threads)
+    }
+
+    /// Where to listen.
+    pub fn listen(mut self, listen: impl ToString) -> Self {
+        self.listen = Some(listen.to_string());
+        self
+    }
+
+    /// Words in front of the command: `strace .. seaprox ..`.
+    pub fn wrapped<W: Into<OsString>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
+        self.wrapper.extend(words.into_iter().map(Into::into));
+        self
+    }
+
+    /// Both limits of the number of descriptors.
+    pub fn descriptors(self, soft: u32, hard: u32) -> Self {
+        let script = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$@\"");
+        self.wrapped(["sh", "-c", &script, "sh"])
+    }
+
+    /// Where stderr goes, instead of to [`Proxy::stderr`].
+    pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
+        self.stderr = Some(stderr.into());
+        self
+    }
+
+    /// What is open as stdin.
+    pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
+        self.stdin = Some(stdin.into());
+        self
+    }
+
+    /// Runs a copy of the program that everybody may read.
+    pub fn copied(mut self) -> Self {
+        self.program = crate::trace::temporary("program");
+        std::fs::copy(program(), &self.program).expect("the program can be copied");
+        self
+    }
+
+    fn spawn(&mut self, listen: &str) -> Child {
+        let mut words = self.wrapper.clone();
+        words.push(self.program.clone().into());
+        words.extend(["static".into(), listen.into()]);
+        words.extend(self.targets.iter().chain(&self.options).map(OsString::from));
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).stdout(Stdio::null());
+        command.stdin(self.stdin.take().unwrap_or_else(Stdio::null));
+        command.stderr(self.stderr.take().unwrap_or_else(Stdio::piped));
+        command.spawn().unwrap_or_else(|error| panic!("{:?} cannot be run: {error}", words[0]))
+    }
+
+    /// Starts it, and waits until it listens and all its threads sleep.
+    ///
+    /// # Panics
+    /// It does not.
+    #[track_caller]
+    pub fn start(self) -> Proxy {
+        let address = self.listen.as_ref().and_then(|listen| listen.parse().ok());
+        self.start_at(address.unwrap_or_else(vacant_address))
+    }
+
+    /// The same where [`Launch::listen`] is given a port alone.
+    #[track_caller]
+    pub fn start_on(self, port: u16) -> Proxy {
+        self.start_at((crate::peer::loopback(false), port).into())
+    }
+
+    #[track_caller]
+    fn start_at(mut self, address: SocketAddr) -> Proxy {
+        let listen = self.listen.clone().unwrap_or_else(|| address.to_string());
+        let mut child = self.spawn(&listen);
+        let stderr = collect(&mut child);
+        let mut proxy = Proxy {
+            process: Process::child(&child),
+            child,
+            address,
+            stderr,
+            threads: self.threads,
+        };
+        eventually("the program listens", || {
+            if let Ok(Some(status)) = proxy.child.try_wait() {
+                panic!("the program ended: {status}: {}", proxy.stderr());
+            }
+            let Some(process) = descendant(proxy.process, &self.program) else { return false };
+            let listens = match listen.strip_prefix("unix:") {
+                Some(path) => process.sees_unix_listener(path),
+                None => listen.starts_with("fd:") || process.listens_on(proxy.address.port()),
+            };
+            listens.then(|| proxy.process = process).is_some()
+        });
+        proxy.wait_asleep();
+        proxy
+    }
+
+    /// Runs it to its end: for command lines that must fail.
+    ///
+    /// # Panics
+    /// It does not end.
+    #[track_caller]
+    pub fn run(mut self) -> (Option<i32>, String) {
+        let listen = self.listen.clone().unwrap_or_else(|| vacant_address().to_string());
+        let mut child = self.spawn(&listen);
+        let stderr = collect(&mut child);
+        let process = Process::child(&child);
+        let mut proxy = Proxy { process, child, address: vacant_address(), stderr, threads: 0 };
+        let status = proxy.wait();
+        (status.code(), proxy.stderr())
+    }
+}
+
+impl Drop for Launch {
+    fn drop(&mut self) {
+        if self.program != program() {
+            let _ = std::fs::remove_file(&self.program);
+        }
+    }
+}
+
+fn collect(child: &mut Child) -> Arc<Mutex<Vec<u8>>> {
+    let said = Arc::new(Mutex::new(Vec::new()));
+    if let Some(mut pipe) = child.stderr.take() {
+        let said = said.clone();
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+                said.lock().expect("no holder panics").extend_from_slice(&buffer[..count]);
+            }
+        });
+    }
+    said
+}
+
+/// The process among this one and its children that runs the program.
+fn descendant(process: Process, program: &Path) -> Option<Process> {
+    let program = program.canonicalize().ok()?;
+    let mut family = vec![process];
+    family.extend(process.children());
+    family.into_iter().find(|process| process.program().as_ref() == Some(&program))
+}
+
+/// A running program, ended with this value.
+pub struct Proxy {
+    /// The process.
+    pub process: Process,
+    /// Where it listens.
+    pub address: SocketAddr,
+    child: Child,
+    stderr: Arc<Mutex<Vec<u8>>>,
+    threads: usize,
+}
+
+impl Proxy {
+    /// One more client.
+    #[track_caller]
+    pub fn connect(&self) -> TcpStream {
+        connect(self.address)
+    }
+
+    /// One more client, and its backend's end.
+    #[track_caller]
+    pub fn pair(&self, backend: &std::net::TcpListener) -> (TcpStream, TcpStream) {
+        let client = self.connect();
+        (client, crate::peer::accept(backend))
+    }
+
+    /// What the status lines of its log say of each thread (signal USR1), in the threads' order.
+    ///
+    /// # Panics
+    /// It says nothing.
+    #[track_caller]
+    pub fn status(&self, field: &str) -> Vec<u64> {
+        let before = self.stderr().len();
+        self.process.signal(Signal::SIGUSR1);
+        let prefix = format!(" {field}=");
+        let mut values = Vec::new();
+        eventually("the program tells its status", || {
+            let said = self.stderr();
+            let lines = said[before..].split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            let lines = lines.filter(|line| line.contains("event=status thread="));
+            values = lines
+                .filter_map(|line| {
+                    let (_, value) = line.split_once(&prefix)?;
+                    value.split_whitespace().next()?.parse().ok()
+                })
+                .collect();
+            values.len() == self.threads
+        });
+        values
+    }
+
+    /// How many connections it holds.
+    #[track_caller]
+    pub fn connections(&self) -> u64 {
+        self.status("connections").iter().sum()
+    }
+
+    /// What it has said so far.
+    pub fn stderr(&self) -> String {
+        let said = self.stderr.lock().expect("no holder panics");
+        String::from_utf8_lossy(&said).into_owned()
+    }
+
+    /// Waits until all its threads have slept for a moment.
+    #[track_caller]
+    pub fn wait_asleep(&self) {
+        let mut asleep = 0;
+        let mut before = 0;
+        eventually("the program sleeps", || {
+            assert!(self.is_alive(), "the program is no more");
+            let sleeps = self.process.sleeps();
+            let still = self.process.is_asleep() && sleeps == before;
+            asleep = if still { asleep + 1 } else { 0 };
+            before = sleeps;
+            asleep > 3
+        });
+    }
+
+    /// Waits until it has so many sockets open.
+    #[track_caller]
+    pub fn wait_sockets(&self, count: usize) {
+        let start = Instant::now();
+        while self.process.sockets() != count {
+            let now = self.process.sockets();
+            assert!(self.is_alive(), "the program is no more");
+            assert!(start.elapsed() < PATIENCE, "{now} sockets stay open, not {count}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until it ends.
+    ///
+    /// # Panics
+    /// It does not.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the program ends", || {
+            status = self.child.try_wait().expect("it is our child");
+            status.is_some()
+        });
+        // Its last line may still be on its way through the pipe.
+        thread::sleep(Duration::from_millis(20));
+        status.expect("it has ended")
+    }
+
+    /// Whether it still runs.
+    pub fn is_alive(&self) -> bool {
+        self.process.is_alive()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let ended = self.child.try_wait().ok().flatten();
+        if thread::panicking() {
+            eprintln!("the program ({ended:?}) said: {}", self.stderr());
+        }
+        if ended.is_some() {
+            return;
+        }
+        // Both may be gone already; strace ends with the process it traces.
+        let _ = nix::sys::signal::kill(self.process.0, Signal::SIGKILL);
+        if self.process != Process::child(&self.child) {
+            thread::sleep(Duration::from_millis(50));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
