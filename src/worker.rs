@@ -240,7 +240,17 @@ where
                     _ => {}
                 }
             }
-            Stage::Connecting(_) => self.dial(key, Cause::Ready(ready)),
+            Stage::Connecting(_) => {
+                let fd = self.table.fd(key);
+                self.dial(key, Cause::Ready(ready));
+                // Bytes that came with the handshake are told of only once.
+                let same = self.table.fd(key) == fd;
+                let side = self.table.side_mut(key);
+                if same && matches!(side.stage, Stage::Connected(_)) {
+                    note(side, ready);
+                    self.drive(key);
+                }
+            }
             // Both FINs are a hang-up too, with bytes still on their way.
             Stage::Flushing { .. }
                 if ready.error || ready.hung_up && !side.flags.has(Flags::SHUT) =>
