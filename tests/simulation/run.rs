@@ -22,6 +22,10 @@ const GOOD: &str = "10.0.0.1:80";
 /// Nothing went on for so long: something is stuck.
 const STUCK_MILLIS: u64 = 60_000;
 
+/// Clients waited for so long though there was room: nobody listens any more. A worker that lacks
+/// something tries again ten times a second.
+const UNHEARD_MILLIS: u64 = 3000;
+
 /// So many turns in which nothing went on: the worker spins.
 const SPIN_TURNS: u64 = 20_000;
 
@@ -240,6 +244,7 @@ fn turn_until_over<'w, 'a>(
     sim.set_world(Box::new(|sim| world.borrow_mut().act(sim)));
     let mut turns = 0;
     let mut ending = false;
+    let mut queued_since = None;
     let mut quiet = (0, 0);
     let occupied = |workers: &[Worker<'_, _, _, _, _>]| -> usize {
         workers.iter().map(|worker| worker.table().occupied()).sum()
@@ -266,6 +271,17 @@ fn turn_until_over<'w, 'a>(
             sim.calm_down();
             commons.order(sim, Order::Drain);
             (ending, quiet.0) = (true, turns);
+        }
+        let room = workers.iter().any(|worker| !worker.table().is_full());
+        let excused = circumstances.order.is_some() || circumstances.descriptors_max < 1024;
+        match queued_since {
+            _ if sim.waiting_clients(at(PROXY)) == 0 || !room || excused => queued_since = None,
+            None => queued_since = Some((sim.now(), turns)),
+            Some((since, turn)) => {
+                if sim.now().since(since) > UNHEARD_MILLIS && turns - turn > 10 {
+                    return Err("clients wait, and there is room".into());
+                }
+            }
         }
         if world.progress != quiet.1 {
             quiet = (turns, world.progress);
