@@ -244,7 +244,8 @@ fn turn_until_over<'w, 'a>(
     sim.set_world(Box::new(|sim| world.borrow_mut().act(sim)));
     let mut turns = 0;
     let mut ending = false;
-    let mut queued_since = None;
+    let mut unheard_millis = 0;
+    let mut turned_at = begin;
     let mut quiet = (0, 0);
     let occupied = |workers: &[Worker<'_, _, _, _, _>]| -> usize {
         workers.iter().map(|worker| worker.table().occupied()).sum()
@@ -274,14 +275,14 @@ fn turn_until_over<'w, 'a>(
         }
         let room = workers.iter().any(|worker| !worker.table().is_full());
         let excused = circumstances.order.is_some() || circumstances.descriptors_max < 1024;
-        match queued_since {
-            _ if sim.waiting_clients(at(PROXY)) == 0 || !room || excused => queued_since = None,
-            None => queued_since = Some((sim.now(), turns)),
-            Some((since, turn)) => {
-                if sim.now().since(since) > UNHEARD_MILLIS && turns - turn > 10 {
-                    return Err("clients wait, and there is room".into());
-                }
-            }
+        // Time in which the process stood still does not count.
+        let passed = sim.now().since(turned_at).min(UNHEARD_MILLIS / 10);
+        turned_at = sim.now();
+        unheard_millis += passed;
+        if sim.waiting_clients(at(PROXY)) == 0 || !room || excused {
+            unheard_millis = 0;
+        } else if unheard_millis > UNHEARD_MILLIS {
+            return Err("clients wait, and there is room".into());
         }
         if world.progress != quiet.1 {
             quiet = (turns, world.progress);
