@@ -14,6 +14,7 @@ extern crate std;
 pub mod address;
 mod admission;
 pub mod completion;
+mod connecting;
 pub mod connector;
 mod ending;
 pub mod fail;

@@ -1,10 +1,9 @@
 //! The turn: wait, hear what is ready, move bytes, keep time, close. Read it top to bottom; bytes
-//! move in `relay.rs`, ends are in `ending.rs`.
+//! move in `relay.rs`, beginnings are in `connecting.rs`, ends in `ending.rs`.
 //!
 //! A turn takes up a bounded amount of work and blocks only when nothing is left to do: what was
 //! stopped though it could go on is on the ready list. Descriptors are closed at its end.
 
-use crate::address::Address;
 use crate::admission::{Admission, WhenFull};
 use crate::completion::Outcome;
 use crate::fail::FailReason;
@@ -12,12 +11,12 @@ use crate::poller::{Place, Poller};
 use crate::ready_list::ReadyList;
 use crate::relay::{End, PIPES_MAX, PipeLimits, Pumped, Relay};
 use crate::share::Order;
-use crate::side::{Dialing, Flags, Side, SideKey, Stage};
+use crate::side::{Flags, Side, SideKey, Stage};
 use crate::sys::{Errno, RawFd, Ready, Sys, SysResult};
 use crate::table::Table;
 use crate::time::Instant;
 use crate::timers::Timers;
-use crate::transport::{Attempt, Cause, Desk, Dest, Dial, Event, Notice, Observer, Source, Step};
+use crate::transport::{Cause, Desk, Dest, Event, Notice, Observer, Source};
 
 /// How many events a transport may tell of at once.
 const TOLD_MAX: usize = 128;
@@ -72,7 +71,7 @@ pub struct Worker<'a, K: Sys, S, D, O> {
     pub(crate) admission: Admission<'a>,
     ready_list: ReadyList,
     /// The generation of the last ticket.
-    generation: u32,
+    pub(crate) generation: u32,
     /// The clock, as far as this turn has looked at it.
     clock: Option<Instant>,
     /// Outcomes, or other threads' changes, may wait to be seen.
@@ -258,7 +257,7 @@ where
     }
 
     /// Moves bytes both ways, as far as they go, what came from `key` first.
-    fn drive(&mut self, key: SideKey) {
+    pub(crate) fn drive(&mut self, key: SideKey) {
         if self.pump(key) {
             self.pump(key.other());
         }
@@ -363,102 +362,12 @@ where
     }
 
     /// The kernel ran out of something.
-    fn exhausted(&mut self, errno: Errno) {
+    pub(crate) fn exhausted(&mut self, errno: Errno) {
         let now = self.now();
         self.admission.back_off(now);
         self.admission_stale = true;
         self.table.share().counters.count_failed(FailReason::OutOfDescriptors);
         self.observer.notice(Notice::Exhausted(errno));
-    }
-
-    /// A source came.
-    fn opened(&mut self, fd: RawFd, peer: Address) {
-        let share = self.table.share();
-        share.counters.count_accepted();
-        let Some(connection) = self.table.occupy() else {
-            return self.turn_away(fd, peer, FailReason::TableFull);
-        };
-        let source = SideKey::source(connection);
-        if let Err(errno) = self.poller.add_side(fd, source) {
-            self.table.vacate(connection);
-            self.exhausted(errno);
-            return self.turn_away(fd, peer, FailReason::OutOfDescriptors);
-        }
-        self.count();
-        self.table.set_fd(source, Some(fd));
-        let prompt = if S::PROMPT { Flags::PROMPT } else { Flags::default() };
-        let side = self.table.side_mut(source);
-        side.peer = peer;
-        side.connect(prompt.or(Flags::WRITABLE));
-        let target = self.source.target(fd);
-        self.table.side_mut(source.other()).stage = Stage::Connecting(Dialing::default());
-        self.dial(source.other(), Cause::Start(target));
-    }
-
-    /// The next step in reaching a dest.
-    fn dial(&mut self, key: SideKey, cause: Cause<S::Target>) {
-        let connection = key.connection();
-        let now = self.now();
-        let Stage::Connecting(mut dialing) = self.table.side(key).stage else {
-            return;
-        };
-        let mut dial = Dial {
-            desk: Desk { sys: self.sys, poller: &mut self.poller, now },
-            side: key,
-            fd: self.table.fd(key),
-            peer: self.table.side(key).peer,
-            notes: &mut dialing.notes,
-            mailbox: self.table.mailbox(connection),
-            ticket: self.table.ticket(connection, self.generation),
-            awaited: &mut dialing.generation,
-        };
-        let step = self.dest.dial(&mut dial, cause);
-        self.generation = dial.ticket.generation;
-        let fd = dial.fd;
-        self.table.set_fd(key, fd);
-        self.table.side_mut(key).stage = Stage::Connecting(dialing);
-        match step {
-            Step::Wait(until) => self.timers.arm(connection, until),
-            Step::Attempt(attempt, until) => {
-                if self.take_over(key, attempt) {
-                    self.timers.arm(connection, until);
-                }
-            }
-            Step::Connected => self.connected(key),
-            Step::Adopted(attempt) => {
-                if self.take_over(key, attempt) {
-                    self.connected(key);
-                }
-            }
-            Step::Failed(reason) => self.refuse(key, reason),
-        }
-    }
-
-    /// A dest's descriptor is the side's from now on; `false` when the kernel cannot watch it.
-    fn take_over(&mut self, key: SideKey, attempt: Attempt) -> bool {
-        self.table.set_fd(key, Some(attempt.fd));
-        let side = self.table.side_mut(key);
-        side.peer = attempt.peer;
-        side.flags.clear(Flags::SAID_BY_EVENTS);
-        let watched = match attempt.registered {
-            true => self.poller.give_to_side(attempt.fd, key),
-            false => self.poller.add_side(attempt.fd, key),
-        };
-        if watched.is_err() {
-            self.refuse(key, FailReason::OutOfDescriptors);
-        }
-        watched.is_ok()
-    }
-
-    /// A dest was reached: bytes flow from now on.
-    fn connected(&mut self, key: SideKey) {
-        let prompt = if D::PROMPT { Flags::PROMPT } else { Flags::default() };
-        self.table.side_mut(key).connect(prompt.or(Flags::WRITABLE));
-        self.table.share().counters.count_connected();
-        self.observer.notice(Notice::Connected(self.describe(key.connection())));
-        self.touch(key.connection());
-        self.arm_life(key.connection());
-        self.drive(key.other());
     }
 
     /// Serves the deadlines that have passed.

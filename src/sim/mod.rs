@@ -88,7 +88,7 @@ impl<'w> SimKernel<'w> {
         let wrap_micros = (1u64 << 32) * 1000 - 3_000_000;
         let now_micros = random.pick(&[1_000_000, 1_000_000, 1_000_000, wrap_micros]);
         let slot_bytes = (1, random.pick(&[64, 4096, 32_768]));
-        let call_micros_max = random.pick(&[0, 2, 30]);
+        let call_micros_max = random.pick(&[0, 2, 30, 2000]);
         let mut kernel = Kernel::new(seed, Network::new(now_micros, random, weather), faults);
         kernel.slot_bytes = slot_bytes;
         kernel.call_micros_max = call_micros_max;
@@ -195,6 +195,12 @@ impl<'w> SimKernel<'w> {
         let kernel = &mut *self.kernel.borrow_mut();
         kernel.faults.end();
         kernel.network.weather.loss_chance = 0;
+    }
+
+    /// How many clients wait in the queue of the engine's listener at `at`.
+    pub fn waiting_clients(&self, at: SocketAddr) -> usize {
+        let network = &self.kernel.borrow().network;
+        network.listener_at(at).map_or(0, |listener| network.listeners[listener].queue.len())
     }
 
     /// How many descriptors the engine has open.

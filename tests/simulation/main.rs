@@ -125,7 +125,6 @@ fn more_errors(call: Call) -> &'static [Errno] {
         Call::Connect => &[E::CONNREFUSED, E::NOBUFS],
         Call::Recv | Call::Peek => &[E::CONNRESET, E::TIMEDOUT, E::INTR],
         Call::Send => &[E::CONNRESET, E::PIPE, E::AGAIN, E::INTR],
-        Call::ShutdownWrite => &[E::NOTCONN],
         Call::Splice => &[E::CONNRESET, E::PIPE, E::INVAL, E::INTR],
         _ => &[],
     }

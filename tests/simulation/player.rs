@@ -41,6 +41,8 @@ pub(crate) struct Plan {
     stall: Option<(usize, u32)>,
     /// How long it waits with its FIN.
     linger_millis: u32,
+    /// It sends its FIN only after the other's.
+    patient: bool,
     /// It leaves early.
     leave: Option<(When, How)>,
 }
@@ -60,7 +62,7 @@ pub(crate) enum How {
 }
 
 impl Plan {
-    pub(crate) fn draw(random: &mut Random) -> Plan {
+    pub(crate) fn draw(random: &mut Random, may_be_patient: bool) -> Plan {
         let total = match random.below(8) {
             0 => 0,
             1 | 2 => random.between(HEAD_BYTES, 64),
@@ -77,6 +79,7 @@ impl Plan {
         let stall = (stall_millis > 0).then(|| (random.below(100_000), stall_millis));
         let urgent = total > 8 && random.below(12) == 0;
         let urgent_at = urgent.then(|| random.between(HEAD_BYTES, total - 1));
+        let patient = may_be_patient && random.below(3) == 0;
         let when = match random.below(8) {
             0 => Some(When::Sent(random.below(total + 1))),
             1 => Some(When::Received(random.scaled(STREAM_BYTES_MAX))),
@@ -85,7 +88,7 @@ impl Plan {
         };
         let how = random.pick(&[How::Reset, How::Close]);
         let leave = when.map(|when| (when, how));
-        Plan { total, write_bytes, gap_millis, urgent_at, stall, linger_millis, leave }
+        Plan { total, write_bytes, gap_millis, urgent_at, stall, linger_millis, patient, leave }
     }
 }
 
@@ -173,6 +176,9 @@ impl Player {
         if !self.end.connecting(sim) {
             self.send(sim, scratch, &mut stepped);
             self.receive(sim, scratch, &mut stepped)?;
+            if self.plan.patient && self.ended.is_some() && !self.fin_sent {
+                self.send(sim, scratch, &mut stepped);
+            }
         }
         self.leave_or_end(sim, &mut stepped);
         Ok(stepped)
@@ -211,6 +217,9 @@ impl Player {
             }
         }
         if self.sent == self.plan.total && !self.fin_sent && self.ended_well() {
+            if self.plan.patient && self.ended.is_none() {
+                return;
+            }
             let at = self.quiet_until.after(self.plan.linger_millis);
             if now < at {
                 return stepped.wake(at);

@@ -23,6 +23,10 @@ const GOOD: &str = "10.0.0.1:80";
 /// Nothing went on for so long: something is stuck.
 const STUCK_MILLIS: u64 = 60_000;
 
+/// Clients waited for so long though there was room: nobody listens any more. A worker that lacks
+/// something tries again ten times a second.
+const UNHEARD_MILLIS: u64 = 3000;
+
 /// So many turns in which nothing went on: the worker spins.
 const SPIN_TURNS: u64 = 20_000;
 
@@ -246,6 +250,8 @@ fn turn_until_over<'w, 'a>(
     sim.set_world(Box::new(|sim| world.borrow_mut().act(sim)));
     let mut turns = 0;
     let mut ending = false;
+    let mut unheard_millis = 0;
+    let mut turned_at = begin;
     let mut quiet = (0, 0);
     let occupied = |workers: &[Worker<'_, _, _, _, _>]| -> usize {
         workers.iter().map(|worker| worker.table().occupied()).sum()
@@ -272,6 +278,17 @@ fn turn_until_over<'w, 'a>(
             sim.calm_down();
             commons.order(sim, Order::Drain);
             (ending, quiet.0) = (true, turns);
+        }
+        let room = workers.iter().any(|worker| !worker.table().is_full());
+        let excused = circumstances.order.is_some() || circumstances.descriptors_max < 1024;
+        // Time in which the process stood still does not count.
+        let passed = sim.now().since(turned_at).min(UNHEARD_MILLIS / 10);
+        turned_at = sim.now();
+        unheard_millis += passed;
+        if sim.waiting_clients(at(PROXY)) == 0 || !room || excused {
+            unheard_millis = 0;
+        } else if unheard_millis > UNHEARD_MILLIS {
+            return Err("clients wait, and there is room".into());
         }
         if world.progress != quiet.1 {
             quiet = (turns, world.progress);

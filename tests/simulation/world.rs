@@ -44,6 +44,8 @@ pub(crate) struct World<'a> {
     pub(crate) progress_at: Instant,
     /// How often anything went on.
     pub(crate) progress: u64,
+    /// Who waits for the other's FIN; both would wait for ever.
+    patient_clients: bool,
     commons: Commons<'a>,
     random: Random,
     by_end: BTreeMap<FarEnd, usize>,
@@ -56,7 +58,7 @@ pub(crate) struct World<'a> {
 impl<'a> World<'a> {
     pub(crate) fn new(
         commons: Commons<'a>,
-        random: Random,
+        mut random: Random,
         (proxy, backend): (SocketAddr, SocketAddr),
     ) -> World<'a> {
         World {
@@ -68,6 +70,7 @@ impl<'a> World<'a> {
             wrong: None,
             progress_at: Instant::default(),
             progress: 0,
+            patient_clients: random.below(2) == 0,
             commons,
             random,
             by_end: BTreeMap::new(),
@@ -111,7 +114,7 @@ impl<'a> World<'a> {
         });
         while let Some(end) = sim.backend_accept(self.backend) {
             self.backends += 1;
-            let plan = Plan::draw(&mut self.random);
+            let plan = Plan::draw(&mut self.random, !self.patient_clients);
             self.enter(FIRST_BACKEND + self.backends - 1, end, plan, sim);
         }
         while let Some(&Reverse((at, due))) = self.due.peek()
@@ -120,7 +123,7 @@ impl<'a> World<'a> {
             self.due.pop();
             match due {
                 Due::Start(client) => {
-                    let plan = Plan::draw(&mut self.random);
+                    let plan = Plan::draw(&mut self.random, self.patient_clients);
                     let end = sim.client_connect(self.proxy);
                     self.enter(client, end, plan, sim);
                 }
