@@ -31,7 +31,7 @@ impl<F> External<F> {
 impl<K: Sys, F> Transport<K> for External<F> {
     const PROMPT: bool = false;
 
-    fn ready(&mut self, _: u32, _: Ready) {}
+    fn ready(&mut self, _: u32, _: RawFd, _: Ready) {}
 
     fn poll(&mut self, _: &mut Desk<'_, K>) -> Option<Event> {
         None

@@ -25,6 +25,8 @@ pub enum Order {
 pub struct Share {
     /// The eventfd, 0 when the thread does not run.
     doorbell: AtomicI32,
+    /// Threads that are ringing it right now.
+    ringing: AtomicU32,
     pub(crate) occupied: AtomicU32,
     pub(crate) limit: AtomicU32,
     pub(crate) aside: AtomicBool,
@@ -108,6 +110,7 @@ impl Share {
     pub(crate) const fn new() -> Self {
         Share {
             doorbell: AtomicI32::new(0),
+            ringing: AtomicU32::new(0),
             occupied: AtomicU32::new(0),
             limit: AtomicU32::new(0),
             aside: AtomicBool::new(false),
@@ -135,14 +138,27 @@ impl Share {
     }
 
     pub(crate) fn set_doorbell(&self, eventfd: RawFd) {
-        self.doorbell.store(eventfd, Ordering::Release);
+        self.doorbell.store(eventfd, Ordering::SeqCst);
     }
 
     /// Wakes the thread, if it runs.
     pub(crate) fn ring<K: Sys>(&self, sys: K) {
-        let eventfd = self.doorbell.load(Ordering::Acquire);
+        // Said before the number is read, as `take_doorbell` takes the number away before it looks
+        // for ringers (sequential consistency): either it sees us, or we see that it is gone.
+        self.ringing.fetch_add(1, Ordering::SeqCst);
+        let eventfd = self.doorbell.load(Ordering::SeqCst);
         if eventfd != 0 {
             sys.ring(eventfd);
+        }
+        self.ringing.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Nobody rings any more once this returns, so the eventfd can be closed and its number be
+    /// somebody else's. Waits for those who are ringing: for the length of a system call.
+    pub(crate) fn take_doorbell(&self) {
+        self.doorbell.store(0, Ordering::SeqCst);
+        while self.ringing.load(Ordering::SeqCst) != 0 {
+            core::hint::spin_loop();
         }
     }
 }

@@ -45,8 +45,9 @@ pub trait Transport<K: Sys> {
     /// Whether small writes to its descriptors go out at once without further ado.
     const PROMPT: bool;
 
-    /// One of its own descriptors is ready.
-    fn ready(&mut self, own: u32, ready: Ready);
+    /// One of its own descriptors is ready: its number, and the descriptor it had when the kernel
+    /// told, since the number may be another's by now.
+    fn ready(&mut self, own: u32, fd: RawFd, ready: Ready);
 
     /// What there is to tell; called until it gives `None`.
     fn poll(&mut self, desk: &mut Desk<'_, K>) -> Option<Event>;
@@ -76,6 +77,9 @@ pub trait Source<K: Sys>: Transport<K> {
     /// # Errors
     /// The kernel could not register the listener; the engine asks again a little later.
     fn admit(&mut self, wanted: bool, desk: &mut Desk<'_, K>) -> Result<(), Errno>;
+
+    /// Connections may be waiting although nothing said so: [`Transport::poll`] is to find out.
+    fn look(&mut self);
 
     /// No connection will be wanted any more: whoever comes from now on is to be refused.
     fn end(&mut self, desk: &mut Desk<'_, K>);

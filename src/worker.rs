@@ -208,11 +208,11 @@ where
                 }
             }
             Place::Source(own) => {
-                self.source.ready(own, ready);
+                self.source.ready(own, fd, ready);
                 self.listen_to_source();
             }
             Place::Dest(own) => {
-                self.dest.ready(own, ready);
+                self.dest.ready(own, fd, ready);
                 self.listen_to_dest();
             }
             Place::Doorbell => {
@@ -424,13 +424,12 @@ where
 
     /// The proxy drains: who waits in the backlog already is still served, as far as there is room.
     fn take_what_is_queued(&mut self) {
-        let readable = Ready { readable: true, ..Ready::default() };
         while self.poller.has_room() {
             if self.table.is_full() || self.admission.retry_at().is_some() {
                 // Again when a connection has ended, or the pause is over.
                 return;
             }
-            self.source.ready(0, readable);
+            self.source.look();
             if self.listen_to_source() == 0 {
                 return self.end_source();
             }
@@ -459,7 +458,7 @@ where
 impl<K: Sys, S, D, O> Drop for Worker<'_, K, S, D, O> {
     /// Nobody may ring a doorbell that is gone: its number will be somebody else's.
     fn drop(&mut self) {
-        self.table.share().set_doorbell(0);
+        self.table.share().take_doorbell();
     }
 }
 

@@ -349,9 +349,10 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
 impl<K: Sys, R: Resolve> Transport<K> for Dialer<'_, K, R> {
     const PROMPT: bool = false;
 
-    fn ready(&mut self, own: u32, ready: Ready) {
+    fn ready(&mut self, own: u32, fd: RawFd, ready: Ready) {
         let race = self.races.get_mut(own as usize).and_then(Option::as_mut);
         if let Some(race) = race
+            && race.fd == fd
             && (ready.writable || ready.error || ready.hung_up)
         {
             race.untold = true;

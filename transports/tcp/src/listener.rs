@@ -95,7 +95,7 @@ impl<K: Sys> Transport<K> for Listener<K> {
     /// TCP_NODELAY on the listener is inherited.
     const PROMPT: bool = true;
 
-    fn ready(&mut self, _: u32, _: Ready) {
+    fn ready(&mut self, _: u32, _: RawFd, _: Ready) {
         self.ready = true;
     }
 
@@ -129,6 +129,10 @@ impl<K: Sys> Source<K> for Listener<K> {
         }
         self.listening = wanted;
         Ok(())
+    }
+
+    fn look(&mut self) {
+        self.ready = true;
     }
 
     fn end(&mut self, desk: &mut Desk<'_, K>) {
