@@ -235,21 +235,22 @@ impl Proxy {
     pub fn status(&self, field: &str) -> Vec<u64> {
         let before = self.stderr().len();
         self.process.signal(Signal::SIGUSR1);
-        let prefix = format!(" {field}=");
-        let mut values = Vec::new();
+        let mut values = vec![None; self.threads];
         eventually("the program tells its status", || {
             let said = self.stderr();
             let lines = said[before..].split_inclusive('\n').filter(|line| line.ends_with('\n'));
-            let lines = lines.filter(|line| line.contains("event=status thread="));
-            values = lines
-                .filter_map(|line| {
-                    let (_, value) = line.split_once(&prefix)?;
+            for line in lines.filter(|line| line.contains("event=status thread=")) {
+                let number = |name: &str| {
+                    let (_, value) = line.split_once(&format!(" {name}="))?;
                     value.split_whitespace().next()?.parse().ok()
-                })
-                .collect();
-            values.len() == self.threads
+                };
+                if let (Some(thread), Some(value)) = (number("thread"), number(field)) {
+                    values[thread as usize] = Some(value);
+                }
+            }
+            values.iter().all(Option::is_some)
         });
-        values
+        values.into_iter().flatten().collect()
     }
 
     /// How many connections it holds.

@@ -6,6 +6,22 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 
+/// Makes sure that this test may have so many descriptors.
+///
+/// # Panics
+/// The hard limit is lower.
+pub fn want_descriptors(count: u64) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
+    assert!(
+        hard >= count,
+        "this test needs {count} descriptors: raise the hard limit (ulimit -Hn)"
+    );
+    if soft < count {
+        setrlimit(Resource::RLIMIT_NOFILE, count, hard).expect("below the hard limit");
+    }
+}
+
 /// A process of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process(pub Pid);

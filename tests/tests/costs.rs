@@ -4,6 +4,7 @@ use seaprox_tests::launch::{Launch, Proxy};
 use seaprox_tests::peer::{
     assert_echoes, echo, end, listen, read_bytes, serve, serve_on, vacant_address,
 };
+use seaprox_tests::process::want_descriptors;
 use seaprox_tests::trace::{Strace, calls};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -47,6 +48,7 @@ fn idle_connections_wake_nobody() {
 #[test]
 fn idle_connections_cost_little_memory() {
     const CONNECTIONS: usize = 4_000;
+    want_descriptors(2 * CONNECTIONS as u64 + 1000);
     let backend = listen();
     let proxy = Launch::to(backend.local_addr().unwrap()).start();
     // What the first connections touch is not theirs: stacks, code.

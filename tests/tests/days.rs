@@ -8,9 +8,11 @@ use seaprox_tests::peer::{
     read_bytes, read_to_end, reset, send_pattern, serve, vacant_address,
 };
 use seaprox_tests::process::Signal;
+use seaprox_tests::trace::temporary;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -161,6 +163,59 @@ fn a_drain_with_a_connect_under_way() {
     proxy.process.signal(Signal::SIGTERM);
     assert_ends(&mut client, End::Rst);
     assert_eq!(proxy.wait().code(), Some(0), "{}", proxy.stderr());
+}
+
+/// `--drain 0s` resets at once, `--drain off` waits for the last one.
+#[test]
+fn a_drain_of_no_time_and_of_all_time() {
+    let (mut hasty, backend) = proxy(&["--drain", "0s"]);
+    let (mut client, mut server) = hasty.pair(&backend);
+    hasty.process.signal(Signal::SIGTERM);
+    assert_eq!(hasty.wait().code(), Some(0), "{}", hasty.stderr());
+    assert_ends(&mut client, End::Rst);
+    assert_ends(&mut server, End::Rst);
+
+    let (mut patient, backend) = proxy(&["--drain", "off"]);
+    let (client, server) = patient.pair(&backend);
+    patient.process.signal(Signal::SIGTERM);
+    assert_closed(&patient);
+    thread::sleep(Duration::from_millis(300));
+    assert!(patient.is_alive(), "it did not wait");
+    drop((client, server));
+    assert_eq!(patient.wait().code(), Some(0), "{}", patient.stderr());
+}
+
+/// The service manager is told when clients are accepted, and when the end begins.
+#[test]
+fn the_service_manager_is_told() {
+    let path = temporary("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(seaprox_tests::PATIENCE)).unwrap();
+    let hears = |word: &str| {
+        let mut message = [0; 500];
+        let length = manager.recv(&mut message).expect("a message");
+        let text = String::from_utf8_lossy(&message[..length]).into_owned();
+        assert!(text.lines().any(|line| line == word), "{text}");
+    };
+    let variable = format!("NOTIFY_SOCKET={}", path.display());
+    let mut proxy = Launch::to(serve(echo)).wrapped(["env", &variable]).start();
+    hears("READY=1");
+    proxy.process.signal(Signal::SIGTERM);
+    hears("STOPPING=1");
+    assert_eq!(proxy.wait().code(), Some(0));
+    let _ = std::fs::remove_file(path);
+}
+
+/// A unix socket's path goes with the program that made it.
+#[test]
+fn the_path_is_removed_at_the_end() {
+    let path = temporary("socket");
+    let listen = format!("unix:{}", path.display());
+    let mut proxy = Launch::to(serve(echo)).listen(listen).start();
+    assert!(path.exists());
+    proxy.process.signal(Signal::SIGTERM);
+    assert_eq!(proxy.wait().code(), Some(0));
+    assert!(!path.exists(), "it is still there");
 }
 
 /// HUP, USR1 and PIPE disturb nothing; USR1 says what runs.

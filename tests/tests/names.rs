@@ -9,6 +9,7 @@ use seaprox_tests::peer::{
     serve_on, vacant_port,
 };
 use seaprox_tests::process::Signal;
+use seaprox_tests::trace::Strace;
 use std::io::Write;
 use std::net::{IpAddr, TcpListener};
 use std::thread;
@@ -234,6 +235,24 @@ fn names_are_looked_up_again() {
             thread::sleep(Duration::from_millis(200));
             reached(&proxy) == "127.0.0.3"
         });
+    });
+}
+
+/// However many clients come, a name is looked up once in a while, not once for each.
+#[test]
+fn lookups_are_shared() {
+    with_name(&["127.0.0.1"], &[], |_, start| {
+        let port = vacant_port();
+        backend("127.0.0.1", port);
+        let proxy = start(port);
+        let strace = Strace::attach(proxy.process, &["-e", "trace=open,openat"]);
+        thread::scope(|scope| {
+            for _ in 0..20 {
+                scope.spawn(|| (0..10).for_each(|_| assert_eq!(reached(&proxy), "127.0.0.1")));
+            }
+        });
+        let opened = strace.detach().lines().filter(|line| line.contains("/etc/hosts")).count();
+        assert!((1..20).contains(&opened), "{opened} lookups for 200 connections");
     });
 }
 
