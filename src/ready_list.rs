@@ -53,7 +53,6 @@ impl ReadyList {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
     use super::*;
     use proptest::prelude::*;
     use std::collections::VecDeque;

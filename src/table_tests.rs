@@ -1,5 +1,3 @@
-extern crate std;
-
 use super::*;
 use crate::Seaprox;
 use crate::side::{Flags, SideState};
@@ -140,10 +138,12 @@ proptest! {
 /// For every number of threads and of connections, also those that were not compiled in.
 #[test]
 fn the_split_is_exact_and_even() {
+    // Each is a table to fill with zeroes, which Miri does byte by byte.
+    let step = if cfg!(miri) { 13 } else { 1 };
     const THREADS: usize = 4;
     let mut memory = Seaprox::<CONNECTIONS, THREADS>::new();
-    for (threads, connections) in
-        (0..THREADS + 3).flat_map(|threads| (0..CONNECTIONS + 9).map(move |c| (threads, c)))
+    for (threads, connections) in (0..THREADS + 3)
+        .flat_map(|threads| (0..CONNECTIONS + 9).step_by(step).map(move |c| (threads, c)))
     {
         let tables: Vec<_> = memory.tables(threads, connections).collect();
         let threads = threads.clamp(1, THREADS);

@@ -78,7 +78,6 @@ impl<'a> Timers<'a> {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
     use super::*;
     use proptest::prelude::*;
     use std::vec::Vec;
