@@ -1,3 +1,5 @@
+//! The relay against a model: whatever the kernel does, bytes come out as they went in, each once.
+
 mod kernel;
 
 use super::*;
