@@ -107,7 +107,6 @@ impl fmt::Debug for Address {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
     use super::*;
     use std::string::ToString;
 

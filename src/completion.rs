@@ -13,7 +13,11 @@
 
 use crate::fail::{FailReason, NUM_CONNECTION_FAIL_REASONS};
 use crate::sys::RawFd;
-use core::sync::atomic::{AtomicU64, Ordering};
+#[cfg(not(test))]
+use core::sync::atomic::AtomicU64 as Word;
+use core::sync::atomic::Ordering;
+#[cfg(test)]
+use tests::Word;
 
 const WORD_BITS: u32 = 40;
 const AWAITED: u64 = (1 << WORD_BITS) - 1;
@@ -78,12 +82,12 @@ pub struct Stale;
 
 /// One connection's mailbox. All zeroes: nobody awaits anything.
 #[derive(Debug, Default)]
-pub struct Mailbox(AtomicU64);
+pub struct Mailbox(Word);
 
 impl Mailbox {
     /// A mailbox that awaits nothing.
     pub const fn new() -> Self {
-        Mailbox(AtomicU64::new(0))
+        Mailbox(Word::new(0))
     }
 
     /// The generation after `generation`, never 0.
@@ -132,44 +136,5 @@ impl Mailbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_outcome_survives_its_word() {
-        for fd in [1, 3, 1023, RawFd::MAX] {
-            assert_eq!(decode(encode(Outcome::Connected(fd))), Outcome::Connected(fd));
-        }
-        for reason in FailReason::ALL {
-            assert_eq!(decode(encode(Outcome::Failed(reason))), Outcome::Failed(reason));
-        }
-        assert_eq!(decode(encode(Outcome::Resolved)), Outcome::Resolved);
-        assert_eq!(encode(Outcome::Connected(7)), 7 * 64);
-        assert_eq!(decode(u64::MAX), Outcome::Failed(FailReason::Other));
-    }
-
-    #[test]
-    fn a_ticket_is_good_once() {
-        let mailbox = Mailbox::new();
-        mailbox.await_outcome(5);
-        assert_eq!(mailbox.complete(4, Outcome::Connected(9)), Err(Stale));
-        assert_eq!(mailbox.take(), None);
-        assert_eq!(mailbox.complete(5, Outcome::Connected(9)), Ok(()));
-        assert_eq!(mailbox.complete(5, Outcome::Connected(10)), Err(Stale));
-        assert_eq!(mailbox.take(), Some(Outcome::Connected(9)));
-        assert_eq!(mailbox.take(), None);
-        assert_eq!(mailbox.complete(5, Outcome::Connected(9)), Err(Stale));
-    }
-
-    #[test]
-    fn an_abort_and_a_completion_agree_on_who_owns_the_descriptor() {
-        let mailbox = Mailbox::new();
-        mailbox.await_outcome(1);
-        assert_eq!(mailbox.abort(), None);
-        assert_eq!(mailbox.complete(1, Outcome::Connected(9)), Err(Stale));
-        mailbox.await_outcome(2);
-        assert_eq!(mailbox.complete(2, Outcome::Connected(9)), Ok(()));
-        assert_eq!(mailbox.abort(), Some(Outcome::Connected(9)));
-        assert_eq!(Mailbox::next_generation(GENERATION_MAX), 1);
-    }
-}
+#[path = "completion_tests.rs"]
+mod tests;

@@ -8,7 +8,7 @@
 //! ARCHITECTURE.md tells where is what.
 #![no_std]
 
-#[cfg(feature = "sim")]
+#[cfg(any(test, feature = "sim"))]
 extern crate std;
 
 pub mod address;

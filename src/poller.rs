@@ -1,7 +1,7 @@
 //! epoll, and the end of descriptors. Each entry carries its descriptor and a place: a slot of the
 //! table, or a number of the transport's own. Nothing else in the engine knows how epoll behaves.
 //!
-//! Invariant: a descriptor retired during a turn stays open until [`Poller::bury`] at the turn's
+//! Invariant: a descriptor retired during a turn stays open until `Poller::bury` at the turn's
 //! end, so no event of the turn's batch can be about a younger descriptor of the same number.
 
 use crate::side::SideKey;

@@ -54,6 +54,53 @@ impl ReadyList {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
+
+    const SIDES: u32 = 9;
+
+    #[derive(Clone, Debug)]
+    enum Action {
+        Push(u32),
+        Pop,
+        Vacate(usize),
+    }
+
+    proptest! {
+        #[test]
+        fn a_list_is_a_queue_without_doubles(
+            actions in prop::collection::vec(
+                prop_oneof![
+                    3 => (0..SIDES).prop_map(Action::Push),
+                    2 => Just(Action::Pop),
+                    1 => (0..SIDES as usize).prop_map(Action::Vacate),
+                ],
+                0..200,
+            ),
+        ) {
+            let mut sides = [Side::IDLE; SIDES as usize];
+            let mut list = ReadyList::default();
+            let mut model = VecDeque::new();
+            for action in actions {
+                match action {
+                    Action::Push(slot) => {
+                        list.push(&mut sides, SideKey(slot));
+                        if !model.contains(&SideKey(slot)) {
+                            model.push_back(SideKey(slot));
+                        }
+                    }
+                    Action::Pop => prop_assert_eq!(list.pop(&mut sides), model.pop_front()),
+                    Action::Vacate(slot) => sides[slot].vacate(),
+                }
+                prop_assert_eq!(list.is_empty(), model.is_empty());
+                prop_assert_eq!(list.last(), model.back().copied());
+                for slot in 0..SIDES {
+                    let queued = sides[slot as usize].flags.has(Flags::QUEUED);
+                    prop_assert_eq!(queued, model.contains(&SideKey(slot)));
+                }
+            }
+        }
+    }
 
     #[test]
     fn first_in_first_out_and_each_once() {

@@ -462,3 +462,7 @@ impl<K: Sys> Drop for Pipes<K> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "relay_tests/mod.rs"]
+mod tests;

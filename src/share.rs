@@ -171,7 +171,7 @@ pub struct Commons<'a> {
     pub(crate) order: &'a AtomicU8,
 }
 
-impl Commons<'_> {
+impl<'a> Commons<'a> {
     /// Reports the outcome of a connect from any thread, and wakes the worker that awaits it.
     ///
     /// `Ok`: the worker owns the descriptor now. [`Stale`]: the ticket was used, or its connection
@@ -201,7 +201,7 @@ impl Commons<'_> {
     }
 
     /// Each thread's fill and counters.
-    pub fn shares(&self) -> &[Share] {
+    pub fn shares(&self) -> &'a [Share] {
         self.shares
     }
 }

@@ -284,7 +284,6 @@ impl fmt::Display for Description {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
     use super::*;
     use core::net::SocketAddr;
     use std::string::ToString;

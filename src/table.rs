@@ -83,7 +83,7 @@ impl<'a> Table<'a> {
 
     /// The descriptor of a side.
     pub fn fd(&self, side: SideKey) -> Option<RawFd> {
-        (self.keys[side.slot()] as RawFd).checked_sub(1).filter(|&fd| fd >= 0)
+        self.keys[side.slot()].checked_sub(1).map(|fd| fd as RawFd)
     }
 
     /// Gives a side a descriptor, or takes it away.
@@ -188,3 +188,7 @@ fn scan(keys: &[u32], key: u32) -> Option<usize> {
     let within = rest.iter().position(|&candidate| candidate == key)?;
     Some(steps.len() * KEYS_PER_STEP + within)
 }
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

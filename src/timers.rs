@@ -7,7 +7,7 @@ use crate::time::{Instant, millis_until};
 /// The deadlines of one thread's connections; 0 is none.
 ///
 /// Invariant: `armed` is the number of deadlines that are not 0, and none of them lies before
-/// `next`.
+/// `next`, unless `next` has come: a scan that stopped early leaves passed ones behind.
 pub(crate) struct Timers<'a> {
     deadlines: &'a mut [u32],
     armed: usize,
@@ -71,13 +71,109 @@ impl<'a> Timers<'a> {
         let set = self.deadlines.iter().filter(|&&deadline| deadline != 0);
         assert_eq!(set.clone().count(), self.armed);
         let next = self.next.as_millis() as i64 - now.as_millis() as i64;
-        set.for_each(|&deadline| assert!(i64::from(millis_until(deadline, now)) >= next));
+        let kept = |&deadline: &u32| i64::from(millis_until(deadline, now)) >= next;
+        assert!(next <= 0 || set.clone().all(kept));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    const CONNECTIONS: usize = 9;
+
+    #[derive(Clone, Debug)]
+    enum Action {
+        Arm(usize, u32),
+        Disarm(usize),
+        /// So many milliseconds pass, then the worker looks; it takes at most so many.
+        Pass(u32, usize),
+    }
+
+    fn any_action() -> impl Strategy<Value = Action> {
+        prop_oneof![
+            3 => (0..CONNECTIONS, 0..200u32).prop_map(|(c, millis)| Action::Arm(c, millis)),
+            1 => (0..CONNECTIONS).prop_map(Action::Disarm),
+            3 => (0..150u32, 0..=CONNECTIONS).prop_map(|(m, most)| Action::Pass(m, most)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn timers_are_a_list_of_instants(
+            // Also where 32 bits of milliseconds run over.
+            start in prop_oneof![0..1000u64, (1u64 << 32) - 500..(1u64 << 32) + 10],
+            actions in prop::collection::vec(any_action(), 0..100),
+        ) {
+            let mut now = Instant::from_millis(start);
+            let mut deadlines = [0; CONNECTIONS];
+            let mut timers = Timers::new(&mut deadlines);
+            let mut model: [Option<Instant>; CONNECTIONS] = [None; CONNECTIONS];
+            for action in actions {
+                match action {
+                    Action::Arm(connection, millis) => {
+                        timers.arm(connection, now.after(millis));
+                        model[connection] = Some(kept(now.after(millis)));
+                    }
+                    Action::Disarm(connection) => {
+                        timers.disarm(connection);
+                        model[connection] = None;
+                    }
+                    Action::Pass(millis, most) => {
+                        now = now.after(millis);
+                        let due = |c: &usize| model[*c].is_some_and(|at| at <= now);
+                        let due: Vec<_> = (0..CONNECTIONS).filter(due).collect();
+                        if due.is_empty() && !timers.is_due(now) {
+                            continue;
+                        }
+                        prop_assert!(timers.is_due(now), "{:?} are due and nobody looks", due);
+                        let mut from = 0;
+                        for &expected in due.iter().take(most) {
+                            prop_assert_eq!(timers.expire(from, now), Some(expected));
+                            model[expected] = None;
+                            from = expected + 1;
+                        }
+                        if most > due.len() {
+                            prop_assert_eq!(timers.expire(from, now), None);
+                        }
+                        timers.settle(now);
+                    }
+                }
+                timers.invariants(now);
+                let earliest = model.iter().flatten().min();
+                prop_assert_eq!(timers.next().is_some(), earliest.is_some());
+                if let (Some(next), Some(&earliest)) = (timers.next(), earliest) {
+                    prop_assert!(next <= earliest.max(now), "slept too long");
+                }
+            }
+        }
+
+        /// After a scan the worker sleeps exactly until the next deadline.
+        #[test]
+        fn a_scan_finds_the_earliest_again(
+            at in prop::collection::vec(1..10_000u32, 1..CONNECTIONS),
+            start in prop_oneof![1..1000u64, (1u64 << 32) - 5000..(1u64 << 32) - 1],
+        ) {
+            let now = Instant::from_millis(start);
+            let mut deadlines = [0; CONNECTIONS];
+            let mut timers = Timers::new(&mut deadlines);
+            for (connection, &millis) in at.iter().enumerate() {
+                timers.arm(connection, now.after(millis));
+            }
+            timers.settle(now);
+            let earliest = now.after(*at.iter().min().unwrap());
+            let next = timers.next().unwrap();
+            prop_assert_eq!(next, kept(earliest));
+        }
+    }
+
+    /// A deadline as a stamp keeps it: the one instant in 50 days whose stamp would be 0, which means
+    /// none, is a millisecond late.
+    fn kept(at: Instant) -> Instant {
+        at.after(u32::from(at.as_millis() as u32 == 0))
+    }
 
     #[test]
     fn expires_each_once_and_in_time() {

@@ -150,8 +150,9 @@ pub struct Dial<'t, K: Sys> {
 
 impl<K: Sys> Dial<'_, K> {
     /// A new ticket, with which any thread can complete this dest, once. The one before it is
-    /// stale from now on.
+    /// stale from now on, and an outcome it brought just now is dropped.
     pub fn ticket(&mut self) -> Ticket {
+        self.revoke_ticket();
         self.ticket.generation = Mailbox::next_generation(self.ticket.generation);
         *self.awaited = self.ticket.generation;
         self.mailbox.await_outcome(self.ticket.generation);
@@ -212,4 +213,41 @@ pub trait Observer {
 /// Nobody wants to know.
 impl Observer for () {
     fn notice(&mut self, _: Notice) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Seaprox;
+    use crate::sys::Linux;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "real system calls")]
+    fn a_new_ticket_closes_what_the_one_before_brought() {
+        let mut memory = Seaprox::<1, 1>::new();
+        let table = memory.tables(1, 1).next().unwrap();
+        let mut poller = Poller::new(Linux).unwrap();
+        let (read, write, _) = Linux.pipe(4096).unwrap();
+        let mut dial = Dial {
+            desk: Desk { sys: Linux, poller: &mut poller, now: Linux.now() },
+            side: SideKey::dest(0),
+            fd: None,
+            peer: Address::UNKNOWN,
+            notes: &mut [0; 8],
+            mailbox: table.mailbox(0),
+            ticket: table.ticket(0, 0),
+            awaited: &mut 0,
+        };
+        let old = dial.ticket();
+        let connected = Outcome::Connected(write);
+        assert!(table.commons().complete(Linux, old, connected).is_ok());
+        let new = dial.ticket();
+        assert!(table.commons().complete(Linux, old, connected).is_err());
+        poller.bury();
+        // Had the write end been forgotten, this would be EAGAIN.
+        let (other_read, other_write, _) = Linux.pipe(4096).unwrap();
+        assert_eq!(Linux.splice(read, other_write, 1), Ok(0));
+        assert!(table.commons().complete(Linux, new, Outcome::Resolved).is_ok());
+        [read, other_read, other_write].into_iter().for_each(|fd| Linux.close(fd));
+    }
 }

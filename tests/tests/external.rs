@@ -1,0 +1,163 @@
+//! Dests that somebody else connects: eight threads complete tickets while the same tickets time
+//! out, and every descriptor has exactly one owner.
+
+use seaprox::Seaprox;
+use seaprox::completion::{Outcome, Ticket};
+use seaprox::connector::External;
+use seaprox::fail::FailReason;
+use seaprox::share::Order;
+use seaprox::sys::Linux;
+use seaprox::worker::{Options, Worker};
+use seaprox_tcp::{ListenOptions, Listener, listen};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+static PROXY: Seaprox<64, 1> = Seaprox::new();
+
+const CONNECTORS: usize = 8;
+const CLIENTS: usize = 600;
+const TIMEOUT_MILLIS: u32 = 10;
+
+/// How often a completion was taken, came too late, or told of a failure.
+#[derive(Default)]
+struct Tally {
+    taken: AtomicUsize,
+    late: AtomicUsize,
+    failed: AtomicUsize,
+}
+
+/// Connects what it is handed, later than the proxy waits about as often as in time.
+fn connect_all(tickets: &Mutex<Receiver<(usize, Ticket)>>, target: SocketAddr, tally: &Tally) {
+    let commons = PROXY.commons();
+    loop {
+        let Ok((number, ticket)) = tickets.lock().unwrap().recv() else { return };
+        if number % 10 == 0 {
+            tally.failed.fetch_add(1, Ordering::Relaxed);
+            let _ = commons.complete(Linux, ticket, Outcome::Failed(FailReason::Other));
+            continue;
+        }
+        let stream = TcpStream::connect(target).unwrap();
+        // Around the timeout, to the tenth of a millisecond.
+        thread::sleep(Duration::from_micros((number as u64 * 7919) % 200 * 100));
+        let outcome = Outcome::Connected(stream.as_raw_fd());
+        if commons.complete(Linux, ticket, outcome).is_ok() {
+            tally.taken.fetch_add(1, Ordering::Relaxed);
+            let _ = stream.into_raw_fd();
+            assert!(commons.complete(Linux, ticket, outcome).is_err(), "a ticket is good once");
+        } else {
+            tally.late.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Sends everything back until its client's end.
+fn echo(listener: &TcpListener) {
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            // A connect that came too late is closed without a byte.
+            if stream.read_to_end(&mut bytes).is_ok() {
+                let _ = stream.write_all(&bytes);
+            }
+        });
+    }
+}
+
+/// Whether the client was served; if not, it must have been reset.
+fn visit(address: SocketAddr, number: usize) -> bool {
+    let said = format!("client {number}");
+    let mut stream = TcpStream::connect(address).unwrap();
+    let talk = |stream: &mut TcpStream| {
+        stream.write_all(said.as_bytes())?;
+        stream.shutdown(std::net::Shutdown::Write)?;
+        let mut heard = String::new();
+        stream.read_to_string(&mut heard)?;
+        Ok::<_, std::io::Error>(heard)
+    };
+    match talk(&mut stream) {
+        Ok(heard) => {
+            assert_eq!(heard, said, "an end in order without the answer");
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[test]
+fn completions_race_timeouts_and_no_descriptor_is_lost() {
+    let backend = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let target = backend.local_addr().unwrap();
+    thread::spawn(move || echo(&backend));
+
+    let listener = listen((Ipv4Addr::LOCALHOST, 0).into(), ListenOptions::default()).unwrap();
+    let fd: RawFd = listener.as_raw_fd();
+    let address = TcpListener::from(listener.try_clone().unwrap()).local_addr().unwrap();
+    let before = open_descriptors();
+
+    let tally = Arc::new(Tally::default());
+    let (sender, tickets) = channel();
+    let tickets = Arc::new(Mutex::new(tickets));
+    let connectors: Vec<_> = (0..CONNECTORS)
+        .map(|_| {
+            let (tickets, tally) = (Arc::clone(&tickets), Arc::clone(&tally));
+            thread::spawn(move || connect_all(&tickets, target, &tally))
+        })
+        .collect();
+    let worker = thread::spawn(move || {
+        let mut number = 0;
+        let connect = move |ticket, ()| {
+            number += 1;
+            sender.send((number, ticket)).unwrap();
+        };
+        let table = PROXY.claim(1, 64).unwrap().next().unwrap();
+        let listener = Listener::new(Linux, fd);
+        let dest = External::new(connect, TIMEOUT_MILLIS);
+        let mut worker = Worker::new(Linux, table, listener, dest, (), Options::default()).unwrap();
+        worker.run().unwrap();
+        assert_eq!(worker.table().occupied(), 0);
+    });
+
+    let served = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for lane in 0..20 {
+            let served = &served;
+            scope.spawn(move || {
+                for number in (lane..CLIENTS).step_by(20) {
+                    served.fetch_add(usize::from(visit(address, number)), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    PROXY.commons().order(Linux, Order::Drain);
+    worker.join().unwrap();
+    connectors.into_iter().for_each(|connector| connector.join().unwrap());
+
+    let [taken, late, failed] =
+        [&tally.taken, &tally.late, &tally.failed].map(|count| count.load(Ordering::Relaxed));
+    let served = served.into_inner();
+    assert_eq!(taken + late + failed, CLIENTS);
+    assert!(taken > 0 && late > 0 && failed > 0, "{taken} taken, {late} late, {failed} failed");
+    assert!(served <= taken, "{served} served, but only {taken} completions were taken");
+    let counters = &PROXY.commons().shares()[0].counters;
+    assert_eq!(counters.accepted(), CLIENTS as u64);
+    assert_eq!(counters.connected() as usize, served);
+    // The backend's ends close a moment later, when their threads have read the end.
+    for _ in 0..500 {
+        if open_descriptors() <= before {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{} descriptors, {before} at the start", open_descriptors());
+}
