@@ -119,7 +119,7 @@ fn an_unknown_name() {
         let clean = proxy.process.sockets();
         (0..3).for_each(|_| assert_refused(proxy.address, b"hello"));
         proxy.wait_sockets(clean);
-        assert!(proxy.stderr().contains("name-resolution"), "{}", proxy.stderr());
+        proxy.wait_says("name-resolution");
         let launch = Launch::to("nobody.invalid:80").or_to(format!("known:{port}"));
         assert_eq!(reached(&launch.wrapped(wrapper).start()), "127.0.0.1");
     });

@@ -186,6 +186,7 @@ fn the_soft_limit_of_descriptors_is_raised() {
     for client in &mut clients {
         assert_echoes(client, b"all of us");
     }
+    proxy.wait_says("event=listening");
     assert!(!proxy.stderr().contains("level=warn"), "{}", proxy.stderr());
 }
 
@@ -196,6 +197,7 @@ fn a_hard_limit_lowers_the_connections() {
     let backend = listen();
     let launch = Launch::to(backend.local_addr().unwrap()).descriptors(150, 150);
     let proxy = launch.option("--max-connections", 500).threads(2).start();
+    proxy.wait_says("event=listening");
     let stderr = proxy.stderr();
     let warnings: Vec<_> = stderr.lines().filter(|line| line.contains("level=warn")).collect();
     assert_eq!(warnings.len(), 1, "{stderr}");
@@ -223,7 +225,7 @@ fn a_hopeless_limit_of_descriptors() {
 fn limits_are_lowered_at_invocation() {
     let launch = Launch::to(serve(echo)).threads(3);
     let proxy = launch.option("--max-connections", 7).start();
-    assert!(proxy.stderr().contains("connections_max=7 threads=3"), "{}", proxy.stderr());
+    proxy.wait_says("connections_max=7 threads=3");
     assert_eq!(proxy.status("connections_max"), [3, 2, 2]);
 }
 

@@ -54,7 +54,7 @@ fn activity_postpones_the_idle_timeout() {
 fn a_stalled_connection_is_idle() {
     let backend = listen();
     let launch = Launch::to(backend.local_addr().unwrap());
-    let proxy = launch.option("--idle-timeout", "1s").start();
+    let proxy = launch.option("--idle-timeout", "4s").start();
     let clean = proxy.process.sockets();
     let (mut client, server) = proxy.pair(&backend);
     fill(&server, 1);
