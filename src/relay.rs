@@ -260,11 +260,13 @@ impl<'a, K: Sys> Relay<'a, K> {
                 unreachable!("a pipe is in stock")
             };
             flow.pipe = Some(pipe);
-            match self.sys.write_pipe(pipe.write(), &self.buffer[sent..bytes]) {
-                Ok(kept) if kept == bytes - sent => flow.bytes = kept as u32,
-                // An empty pipe takes what it has capacity for (pipe(7)); should it not, bytes are lost and
-                // the connection cannot go on.
-                _ => return Err(Pumped::Reset),
+            let kept = self.sys.write_pipe(pipe.write(), &self.buffer[sent..bytes]).unwrap_or(0);
+            // Counted even if they are not all: they must not be the next client's.
+            flow.bytes = kept as u32;
+            if kept < bytes - sent {
+                // An empty pipe takes what it has capacity for (pipe(7)), unless there is no memory
+                // for it; then bytes are lost and the connection cannot go on.
+                return Err(Pumped::Reset);
             }
         }
         Ok(bytes)
