@@ -300,13 +300,15 @@ impl<'a, K: Sys> Relay<'a, K> {
 
     /// What a read into the whole buffer says of the side.
     fn weigh_copy(&self, from: &mut End<'_>, bytes: usize) {
+        let unix = from.side.is_unix();
         let flags = &mut from.side.flags;
         if bytes == 0 {
             flags.set(Flags::ENDED);
             return;
         }
-        if bytes < BUFFER_BYTES && !flags.has(Flags::URGENT) {
-            // A short read has emptied the socket. If its end had been seen before, in order, then
+        if bytes < BUFFER_BYTES && !flags.has(Flags::URGENT) && !unix {
+            // A short read has emptied the socket (a unix one stops wherever descriptors were
+            // passed along, unix(7)). If its end had been seen before, in order, then
             // the end is all that is left. (A muted side is not told of urgent data.)
             if !flags.any(Flags::HANGUP.or(Flags::ERROR)) {
                 flags.clear(Flags::READABLE);
