@@ -65,6 +65,73 @@ fn a_drain_of_nothing() {
     }
 }
 
+/// A proxy on a socket that the test opened, and shares.
+fn proxy_on_shared(listener: &TcpListener, target: std::net::SocketAddr) -> Proxy {
+    let shared = OwnedFd::from(listener.try_clone().unwrap());
+    let script = "exec 3<&0 0</dev/null; exec \"$@\"";
+    let launch = Launch::to(target).threads(2).listen("fd:3");
+    launch.stdin(shared).wrapped(["sh", "-c", script, "sh"]).start()
+}
+
+/// A listener that was passed to the program is not the program's to shut down: whoever opened it
+/// (a service manager, the one that is to take over) goes on with it.
+#[test]
+fn a_drain_leaves_a_passed_listener_alone() {
+    let listener = listen();
+    let address = listener.local_addr().unwrap();
+    let target = serve(echo);
+    let mut first = proxy_on_shared(&listener, target);
+    let second = proxy_on_shared(&listener, target);
+    first.process.signal(Signal::SIGTERM);
+    assert_eq!(first.wait().code(), Some(0), "{}", first.stderr());
+    assert_echoes(&mut seaprox_tests::peer::connect(address), b"served by the other");
+    drop(second);
+    let waiting = seaprox_tests::peer::connect(address);
+    drop(accept(&listener));
+    drop(waiting);
+}
+
+/// If somebody shuts it down all the same, the program ends, and says so.
+#[test]
+fn a_passed_listener_that_somebody_shuts_down() {
+    use nix::sys::socket::{Shutdown, shutdown};
+    use std::os::fd::AsRawFd;
+    let listener = listen();
+    let mut proxy = proxy_on_shared(&listener, serve(echo));
+    let mut client = seaprox_tests::peer::connect(listener.local_addr().unwrap());
+    assert_echoes(&mut client, b"before");
+    shutdown(listener.as_raw_fd(), Shutdown::Read).unwrap();
+    thread::sleep(Duration::from_millis(100));
+    let before = proxy.process.cpu_nanos();
+    thread::sleep(Duration::from_millis(300));
+    assert!(proxy.process.cpu_nanos() - before < 50_000_000, "it spins");
+    assert_echoes(&mut client, b"after");
+    drop(client);
+    assert_eq!(proxy.wait().code(), Some(1));
+    assert!(proxy.stderr().contains("shut down"), "{}", proxy.stderr());
+}
+
+/// A path belongs to whoever bound it last: one that drains leaves its successor's alone.
+#[test]
+fn a_drain_leaves_the_successors_path_alone() {
+    use std::os::unix::net::UnixStream;
+    let backend = listen();
+    let path = seaprox_tests::trace::temporary("successor");
+    let front = format!("unix:{}", path.display());
+    let launch = || Launch::to(backend.local_addr().unwrap()).listen(&front).start();
+    let mut first = launch();
+    let client = UnixStream::connect(&path).unwrap();
+    let server = accept(&backend);
+    first.process.signal(Signal::SIGTERM);
+    eventually("it stops listening", || UnixStream::connect(&path).is_err());
+    let second = launch();
+    drop((client, server));
+    assert_eq!(first.wait().code(), Some(0), "{}", first.stderr());
+    let _client = UnixStream::connect(&path).unwrap();
+    accept(&backend);
+    drop(second);
+}
+
 /// Clients that the kernel has accepted before the signal are served.
 #[test]
 fn a_drain_takes_what_is_queued() {
