@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// How the program is to be started.
@@ -133,12 +133,13 @@ impl Launch {
     fn start_at(mut self, address: SocketAddr) -> Proxy {
         let listen = self.listen.clone().unwrap_or_else(|| address.to_string());
         let mut child = self.spawn(&listen);
-        let stderr = collect(&mut child);
+        let (stderr, listener) = collect(&mut child);
         let mut proxy = Proxy {
             process: Process::child(&child),
             child,
             address,
             stderr,
+            listener,
             threads: self.threads,
         };
         eventually("the program listens", || {
@@ -164,9 +165,10 @@ impl Launch {
     pub fn run(mut self) -> (Option<i32>, String) {
         let listen = self.listen.clone().unwrap_or_else(|| vacant_address().to_string());
         let mut child = self.spawn(&listen);
-        let stderr = collect(&mut child);
+        let (stderr, listener) = collect(&mut child);
         let process = Process::child(&child);
-        let mut proxy = Proxy { process, child, address: vacant_address(), stderr, threads: 0 };
+        let mut proxy =
+            Proxy { process, child, address: vacant_address(), stderr, listener, threads: 0 };
         let status = proxy.wait();
         (status.code(), proxy.stderr())
     }
@@ -180,18 +182,18 @@ impl Drop for Launch {
     }
 }
 
-fn collect(child: &mut Child) -> Arc<Mutex<Vec<u8>>> {
+fn collect(child: &mut Child) -> (Arc<Mutex<Vec<u8>>>, JoinHandle<()>) {
     let said = Arc::new(Mutex::new(Vec::new()));
-    if let Some(mut pipe) = child.stderr.take() {
-        let said = said.clone();
-        thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = pipe.read(&mut buffer) {
-                said.lock().expect("no holder panics").extend_from_slice(&buffer[..count]);
-            }
-        });
-    }
-    said
+    let pipe = child.stderr.take();
+    let heard = said.clone();
+    let listener = thread::spawn(move || {
+        let Some(mut pipe) = pipe else { return };
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+            heard.lock().expect("no holder panics").extend_from_slice(&buffer[..count]);
+        }
+    });
+    (said, listener)
 }
 
 /// The process among this one and its children that runs the program.
@@ -210,6 +212,8 @@ pub struct Proxy {
     pub address: SocketAddr,
     child: Child,
     stderr: Arc<Mutex<Vec<u8>>>,
+    /// Reads its stderr to the end.
+    listener: JoinHandle<()>,
     threads: usize,
 }
 
@@ -265,6 +269,15 @@ impl Proxy {
         String::from_utf8_lossy(&said).into_owned()
     }
 
+    /// Waits until it has said this.
+    ///
+    /// # Panics
+    /// It does not.
+    #[track_caller]
+    pub fn wait_says(&self, words: &str) {
+        eventually(words, || self.stderr().contains(words));
+    }
+
     /// Waits until all its threads have slept for a moment.
     #[track_caller]
     pub fn wait_asleep(&self) {
@@ -303,8 +316,7 @@ impl Proxy {
             status = self.child.try_wait().expect("it is our child");
             status.is_some()
         });
-        // Its last line may still be on its way through the pipe.
-        thread::sleep(Duration::from_millis(20));
+        eventually("its last words arrive", || self.listener.is_finished());
         status.expect("it has ended")
     }
 
