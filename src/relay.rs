@@ -260,11 +260,13 @@ impl<'a, K: Sys> Relay<'a, K> {
                 unreachable!("a pipe is in stock")
             };
             flow.pipe = Some(pipe);
-            match self.sys.write_pipe(pipe.write(), &self.buffer[sent..bytes]) {
-                Ok(kept) if kept == bytes - sent => flow.bytes = kept as u32,
-                // An empty pipe takes what it has capacity for (pipe(7)); should it not, bytes are lost and
-                // the connection cannot go on.
-                _ => return Err(Pumped::Reset),
+            let kept = self.sys.write_pipe(pipe.write(), &self.buffer[sent..bytes]).unwrap_or(0);
+            // Counted even if they are not all: they must not be the next client's.
+            flow.bytes = kept as u32;
+            if kept < bytes - sent {
+                // An empty pipe takes what it has capacity for (pipe(7)), unless there is no memory
+                // for it; then bytes are lost and the connection cannot go on.
+                return Err(Pumped::Reset);
             }
         }
         Ok(bytes)
@@ -298,13 +300,15 @@ impl<'a, K: Sys> Relay<'a, K> {
 
     /// What a read into the whole buffer says of the side.
     fn weigh_copy(&self, from: &mut End<'_>, bytes: usize) {
+        let unix = from.side.is_unix();
         let flags = &mut from.side.flags;
         if bytes == 0 {
             flags.set(Flags::ENDED);
             return;
         }
-        if bytes < BUFFER_BYTES && !flags.has(Flags::URGENT) {
-            // A short read has emptied the socket. If its end had been seen before, in order, then
+        if bytes < BUFFER_BYTES && !flags.has(Flags::URGENT) && !unix {
+            // A short read has emptied the socket (a unix one stops wherever descriptors were
+            // passed along, unix(7)). If its end had been seen before, in order, then
             // the end is all that is left. (A muted side is not told of urgent data.)
             if !flags.any(Flags::HANGUP.or(Flags::ERROR)) {
                 flags.clear(Flags::READABLE);

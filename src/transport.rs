@@ -36,6 +36,8 @@ pub enum Event {
     /// Nothing more can be taken for want of descriptors, buffers or memory; the engine asks again
     /// a little later.
     Exhausted(Errno),
+    /// The source gives nothing any more, and never will.
+    Ended,
     /// Something happened to a dest that is being connected: it wants [`Cause::Own`].
     Dialed(SideKey),
 }

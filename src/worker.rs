@@ -342,6 +342,7 @@ where
             match self.source.poll(&mut desk) {
                 Some(Event::Opened { fd, peer }) => self.opened(fd, peer),
                 Some(Event::Exhausted(errno)) => self.exhausted(errno),
+                Some(Event::Ended) => self.end_source(),
                 Some(Event::Dialed(_)) | None => return told,
             }
         }
@@ -356,7 +357,7 @@ where
             match self.dest.poll(&mut desk) {
                 Some(Event::Dialed(side)) => self.dial(side, Cause::Own),
                 Some(Event::Exhausted(errno)) => self.exhausted(errno),
-                Some(Event::Opened { .. }) | None => return,
+                Some(Event::Opened { .. } | Event::Ended) | None => return,
             }
         }
     }
@@ -431,7 +432,10 @@ where
             }
             self.source.look();
             if self.listen_to_source() == 0 {
-                return self.end_source();
+                self.end_source();
+            }
+            if self.source_ended {
+                return;
             }
         }
         self.rung = true;

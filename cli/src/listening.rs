@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -55,7 +55,27 @@ fn describe(error: &std::io::Error) -> String {
 pub struct Listening {
     /// The socket.
     pub fd: OwnedFd,
-    path: Option<UnixPath>,
+    /// Somebody else opened it, and may go on with it when this program has ended.
+    pub adopted: bool,
+    path: Option<Bound>,
+}
+
+/// A path, and the device and inode of the socket that was bound to it.
+#[derive(Debug)]
+struct Bound {
+    path: UnixPath,
+    file: (u64, u64),
+}
+
+impl Bound {
+    fn at(path: &UnixPath) -> Option<Bound> {
+        Some(Bound { path: path.clone(), file: file_at(path)? })
+    }
+}
+
+fn file_at(path: &UnixPath) -> Option<(u64, u64)> {
+    let found = as_path(path).symlink_metadata().ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 impl Listening {
@@ -79,12 +99,13 @@ impl Listening {
                 return adopt(at, fd, options);
             }
         };
+        // A failed bind leaves somebody else's socket there, but then nothing is kept.
         let path = match at {
-            Listen::Unix(path) if !is_abstract(path) => Some(path.clone()),
+            Listen::Unix(path) if !is_abstract(path) => Bound::at(path),
             _ => None,
         };
         match opened {
-            Ok(fd) => Ok(Listening { fd, path }),
+            Ok(fd) => Ok(Listening { fd, path, adopted: false }),
             Err(errno) => Err(CannotListen::because(at, errno)),
         }
     }
@@ -92,9 +113,12 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
+        // While this program drained, the next one may have bound a socket of its own there.
+        if let Some(bound) = &self.path
+            && file_at(&bound.path) == Some(bound.file)
+        {
             // Somebody else may have removed it: then nothing is left to do.
-            let _ = std::fs::remove_file(as_path(path));
+            let _ = std::fs::remove_file(as_path(&bound.path));
         }
     }
 }
@@ -148,5 +172,5 @@ fn adopt(at: &Listen, fd: i32, options: ListenOptions) -> Result<Listening, Cann
     })?;
     let fd = crate::sys::own(fd);
     adopt_listener(&fd, options).map_err(|errno| CannotListen::because(at, errno))?;
-    Ok(Listening { fd, path: None })
+    Ok(Listening { fd, adopted: true, path: None })
 }

@@ -20,7 +20,7 @@ use seaprox::sys::Linux;
 use seaprox::time::DURATION_MILLIS_MAX;
 use seaprox::worker::{Options, Worker};
 use seaprox_tcp::resolver::{self, Resolver};
-use seaprox_tcp::{DialOptions, Dialer, Listener, Target};
+use seaprox_tcp::{AtEnd, DialOptions, Dialer, Listener, Target};
 use std::io;
 use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd;
@@ -73,6 +73,10 @@ pub fn run(config: &Config) -> ExitCode {
     notifier.tell(State::Ready);
     wait(config, &signals, &notifier, threads);
     drop(listening);
+    if PROXY.commons().ordered() == Order::Run {
+        log::event(Level::Error, "the listener was shut down by somebody else").send();
+        return ExitCode::Failed;
+    }
     if FAILED.load(Ordering::Acquire) { ExitCode::Failed } else { ExitCode::Done }
 }
 
@@ -107,6 +111,7 @@ fn start(config: &Config, plan: &Plan, threads: usize, listening: &Listening) {
         ..Options::default()
     };
     let fd = listening.fd.as_raw_fd();
+    let at_end = if listening.adopted { AtEnd::Leave } else { AtEnd::Refuse };
     let connections = config.log_connections;
     // Leaked, as the threads outlive this function: once a process.
     let gate: &'static Gate = Box::leak(Box::new(Gate::new(threads)));
@@ -119,7 +124,7 @@ fn start(config: &Config, plan: &Plan, threads: usize, listening: &Listening) {
             .name(format!("seaprox-{number}"))
             .stack_size(WORKER_STACK_BYTES)
             .spawn(move || {
-                let listener = Listener::new(Linux, fd);
+                let listener = Listener::new(Linux, fd, at_end);
                 let dialer = Dialer::new(Linux, targets, &RESOLVER, dial_options);
                 let reporter = Reporter::new(connections);
                 match Worker::new(Linux, table, listener, dialer, reporter, options) {

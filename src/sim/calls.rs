@@ -341,6 +341,7 @@ impl Sys for &SimKernel<'_> {
     fn send(self, fd: RawFd, bytes: &[u8]) -> SysResult<usize> {
         self.call(Call::Send, fd, bytes.len() as i64, |kernel| {
             let socket = kernel.socket_of(fd);
+            kernel.sent_last = Some(socket);
             let bytes_max = kernel.sendable(socket, bytes.len())?;
             kernel.send(socket, &bytes[..bytes_max])
         })
@@ -386,6 +387,16 @@ impl Sys for &SimKernel<'_> {
             let Object::PipeWrite(index) = kernel.object(pipe) else {
                 kernel.violation("not a pipe's write end", pipe)
             };
+            let mut bytes = bytes;
+            if bytes.len() > PAGE && kernel.network.random.chance(kernel.faults.torn_chance) {
+                let pages = bytes.len().div_ceil(PAGE) - 1;
+                bytes = &bytes[..PAGE * (1 + kernel.network.random.below(pages))];
+                kernel.faults.fatal += 1;
+                // What is written into a pipe is what that socket did not take.
+                if let Some(socket) = kernel.sent_last {
+                    kernel.network.sockets[socket].spoiled = true;
+                }
+            }
             kernel.pipes[index].write(bytes)
         })
     }

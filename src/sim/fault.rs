@@ -128,6 +128,8 @@ pub(super) struct Faults {
     pub(super) spurious_chance: u16,
     /// A pipe is made with two pages (pipe-user-pages-soft is used up).
     pub(super) small_pipe_chance: u16,
+    /// A write into a pipe runs out of memory in its midst.
+    pub(super) torn_chance: u16,
     /// The process stands still for a while (SIGSTOP, a busy host).
     pub(super) stall_chance: u16,
     /// How many errors were given that may end a connection.
@@ -144,6 +146,7 @@ impl Faults {
             full_chance: 0,
             spurious_chance: 0,
             small_pipe_chance: 0,
+            torn_chance: 0,
             stall_chance: 0,
             fatal: 0,
         }
@@ -165,6 +168,7 @@ impl Faults {
         faults.spurious_chance = swarm_chance(random);
         faults.small_pipe_chance = swarm_chance(random);
         faults.stall_chance = swarm_chance(random) / 64;
+        faults.torn_chance = if fatal { swarm_chance(random) } else { 0 };
         faults
     }
 

@@ -69,6 +69,8 @@ pub(super) struct Kernel {
     trace: VecDeque<Traced>,
     /// How many calls are kept to be shown when a seed fails.
     pub(super) trace_calls_max: usize,
+    /// The socket of the last send.
+    pub(super) sent_last: Option<usize>,
 }
 
 impl Kernel {
@@ -88,6 +90,7 @@ impl Kernel {
             calls: 0,
             trace: VecDeque::new(),
             trace_calls_max: 100,
+            sent_last: None,
         }
     }
 

@@ -14,7 +14,7 @@ use seaprox::sys::{Errno, Sys};
 use seaprox::table::Table;
 use seaprox::transport::{Notice, Observer};
 use seaprox::worker::{Options, Worker};
-use seaprox_tcp::{DialOptions, Dialer, Listener, Target};
+use seaprox_tcp::{AtEnd, DialOptions, Dialer, Listener, Target};
 use std::ops::AddAssign;
 
 const PROXY: &str = "10.0.0.9:8080";
@@ -237,7 +237,7 @@ fn turn_until_over<'w, 'a>(
         let resolver = Resolver { names: &circumstances.names, world, sim };
         let dial_options = DialOptions { connect_millis: 5000, ..DialOptions::default() };
         let dialer = Dialer::new(sim, &circumstances.targets, resolver, dial_options);
-        let source = Listener::new(sim, listener);
+        let source = Listener::new(sim, listener, AtEnd::Refuse);
         match Worker::new(sim, table, source, dialer, &told, circumstances.options) {
             Ok(worker) => workers.push(worker),
             // A fault at the start: there is no proxy, and nothing may be left of it.

@@ -9,7 +9,7 @@ use seaprox_tests::peer::{
     connect, connect_from, echo, end, listen, read_bytes, reset, serve, vacant_address,
     vacant_port,
 };
-use seaprox_tests::process::SYN_SENT;
+use seaprox_tests::process::{SYN_SENT, Signal};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
@@ -211,6 +211,42 @@ fn a_unix_socket_as_listener_and_as_target() {
     for path in &paths {
         let _ = std::fs::remove_file(path);
     }
+}
+
+/// A read of a unix socket stops where a descriptor was passed along: what is behind it is neither
+/// forgotten nor taken for the end. (The descriptor itself stays behind: it is no byte.)
+#[test]
+fn bytes_behind_a_passed_descriptor() {
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    use std::io::{IoSlice, Read};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+    let backend = listen();
+    let path = seaprox_tests::trace::temporary("fds");
+    let front = format!("unix:{}", path.display());
+    let proxy = Launch::to(backend.local_addr().unwrap()).listen(front).start();
+    for ends in [false, true] {
+        // Both messages must be there before the first is read.
+        proxy.process.signal(Signal::SIGSTOP);
+        let mut client = UnixStream::connect(&path).unwrap();
+        let passed = [backend.as_raw_fd()];
+        let control = [ControlMessage::ScmRights(&passed)];
+        let bytes = [IoSlice::new(b"before")];
+        sendmsg::<()>(client.as_raw_fd(), &bytes, &control, MsgFlags::empty(), None).unwrap();
+        client.write_all(b"behind").unwrap();
+        if ends {
+            client.shutdown(std::net::Shutdown::Write).unwrap();
+        }
+        proxy.process.signal(Signal::SIGCONT);
+        let mut server = accept(&backend);
+        assert_eq!(read_bytes(&server, 12), b"beforebehind");
+        server.write_all(b"answer").unwrap();
+        let mut answer = [0; 6];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"answer");
+    }
+    drop(proxy);
+    let _ = std::fs::remove_file(path);
 }
 
 /// A socket that was opened for the program (socket activation), by number and by name.

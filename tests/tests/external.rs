@@ -8,7 +8,7 @@ use seaprox::fail::FailReason;
 use seaprox::share::Order;
 use seaprox::sys::Linux;
 use seaprox::worker::{Options, Worker};
-use seaprox_tcp::{ListenOptions, Listener, listen};
+use seaprox_tcp::{AtEnd, ListenOptions, Listener, listen};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
@@ -119,9 +119,14 @@ fn completions_race_timeouts_and_no_descriptor_is_lost() {
         let connect = move |ticket, ()| {
             number += 1;
             sender.send((number, ticket)).unwrap();
+            // A worker that is busy for longer than the timeout finds outcomes of what it is about
+            // to give up.
+            if number % 5 == 0 {
+                thread::sleep(Duration::from_millis(u64::from(TIMEOUT_MILLIS) + 2));
+            }
         };
         let table = PROXY.claim(1, 64).unwrap().next().unwrap();
-        let listener = Listener::new(Linux, fd);
+        let listener = Listener::new(Linux, fd, AtEnd::Refuse);
         let dest = External::new(connect, TIMEOUT_MILLIS);
         let mut worker = Worker::new(Linux, table, listener, dest, (), Options::default()).unwrap();
         worker.run().unwrap();

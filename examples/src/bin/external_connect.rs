@@ -15,7 +15,7 @@ use seaprox::share::Order;
 use seaprox::sys::Linux;
 use seaprox::transport::{Notice, Observer};
 use seaprox::worker::{Options, Worker};
-use seaprox_tcp::{ListenOptions, Listener};
+use seaprox_tcp::{AtEnd, ListenOptions, Listener};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -95,7 +95,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut worker = Worker::new(
         Linux,
         table,
-        Listener::new(Linux, listener.as_raw_fd()),
+        Listener::new(Linux, listener.as_raw_fd(), AtEnd::Refuse),
         External::new(connect, TIMEOUT.as_millis() as u32),
         Countdown(connections),
         Options { proxy: "external", ..Options::default() },

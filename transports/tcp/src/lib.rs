@@ -16,7 +16,7 @@ pub mod resolve;
 pub mod resolver;
 
 pub use dialer::{DialOptions, Dialer, RACES_MAX, TARGETS_MAX, Target};
-pub use listener::{ListenOptions, Listener, adopt_listener, listen, listen_unix};
+pub use listener::{AtEnd, ListenOptions, Listener, adopt_listener, listen, listen_unix};
 
 use core::time::Duration;
 use rustix::net::sockopt;

@@ -61,6 +61,8 @@ pub fn adopt_listener(fd: &OwnedFd, options: ListenOptions) -> Result<(), Errno>
         return Err(Errno::PROTOTYPE);
     }
     rustix::io::ioctl_fionbio(fd, true)?;
+    // Inherited it would make a close wait, or send RST where a FIN is due (socket(7)).
+    sockopt::set_socket_linger(fd, None)?;
     if let Some(bytes) = options.buffer_bytes {
         sockopt::set_socket_send_buffer_size(fd, bytes)?;
         sockopt::set_socket_recv_buffer_size(fd, bytes)?;
@@ -72,6 +74,16 @@ pub fn adopt_listener(fd: &OwnedFd, options: ListenOptions) -> Result<(), Errno>
     Ok(())
 }
 
+/// What becomes of a listening socket when its source ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtEnd {
+    /// Whoever comes from then on is refused.
+    Refuse,
+    /// It stays as it is: somebody else opened it, and goes on with it (socket activation). A
+    /// shutdown would end it for everybody.
+    Leave,
+}
+
 /// One listening socket, in one thread's epoll.
 ///
 /// The same descriptor may be in the epoll of every thread: it is registered exclusively, so one
@@ -80,14 +92,15 @@ pub fn adopt_listener(fd: &OwnedFd, options: ListenOptions) -> Result<(), Errno>
 pub struct Listener<K> {
     sys: K,
     fd: RawFd,
+    at_end: AtEnd,
     listening: bool,
     ready: bool,
 }
 
 impl<K: Sys> Listener<K> {
     /// `fd` must be listening, non-blocking, and stay open as long as this lives.
-    pub fn new(sys: K, fd: RawFd) -> Self {
-        Listener { sys, fd, listening: false, ready: false }
+    pub fn new(sys: K, fd: RawFd, at_end: AtEnd) -> Self {
+        Listener { sys, fd, at_end, listening: false, ready: false }
     }
 }
 
@@ -105,11 +118,12 @@ impl<K: Sys> Transport<K> for Listener<K> {
         }
         match self.sys.accept(self.fd) {
             Ok((fd, peer)) => Some(Event::Opened { fd, peer }),
-            Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-                Some(Event::Exhausted(errno))
-            }
             // Another thread was faster, or the client is gone (accept(2): treat as EAGAIN).
-            Err(_) => None,
+            Err(Errno::AGAIN | Errno::CONNABORTED | Errno::PROTO | Errno::INTR) => None,
+            // It does not listen any more: another thread, or another process, has shut it down.
+            Err(Errno::INVAL) => Some(Event::Ended),
+            // Whoever waits may still wait, so it would be reported again at once.
+            Err(errno) => Some(Event::Exhausted(errno)),
         }
     }
 }
@@ -137,6 +151,8 @@ impl<K: Sys> Source<K> for Listener<K> {
 
     fn end(&mut self, desk: &mut Desk<'_, K>) {
         let _ = self.admit(false, desk);
-        desk.sys.stop_listening(self.fd);
+        if self.at_end == AtEnd::Refuse {
+            desk.sys.stop_listening(self.fd);
+        }
     }
 }
