@@ -224,4 +224,9 @@ impl<'a> Commons<'a> {
     pub fn take(&self, mailbox: u32) -> Option<Outcome> {
         self.mailboxes[mailbox as usize].take()
     }
+
+    /// Lets a mailbox await nothing any more: what a worker does when it gives a dest up.
+    pub fn abort(&self, mailbox: u32) -> Option<Outcome> {
+        self.mailboxes[mailbox as usize].abort()
+    }
 }
