@@ -234,9 +234,12 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
     /// Whether a socket that says it is connected is, and not to itself (a simultaneous open with
     /// its own port, RFC 9293 section 3.5).
     fn verify(&self, fd: RawFd, peer: Address) -> Result<(), Errno> {
-        let own = peer.socket_addr().is_some()
-            && self.options.local_ports.contains(&peer.port())
-            && self.sys.local_address(fd)? == peer;
+        if peer.socket_addr().is_none() || !self.options.local_ports.contains(&peer.port()) {
+            return Ok(());
+        }
+        // The kernel's word for the peer, as 0.0.0.0 and [::] mean this machine (ip(7)).
+        let local = self.sys.local_address(fd)?;
+        let own = local.port() == peer.port() && self.sys.peer_address(fd)? == local;
         if own { Err(Errno::CONNREFUSED) } else { Ok(()) }
     }
 
