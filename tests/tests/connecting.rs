@@ -250,6 +250,28 @@ fn bytes_behind_a_passed_descriptor() {
     let _ = std::fs::remove_file(path);
 }
 
+/// A unix socket whose queue is full says so at once; the clients wait, as they would with tcp.
+#[test]
+fn a_unix_target_whose_queue_is_full() {
+    use std::os::unix::net::UnixListener;
+    let path = seaprox_tests::trace::temporary("queue");
+    let backend = UnixListener::bind(&path).unwrap();
+    nix::sys::socket::listen(&backend, nix::sys::socket::Backlog::new(1).unwrap()).unwrap();
+    let proxy = Launch::to(format!("unix:{}", path.display())).start();
+    let mut clients: Vec<_> = (0..12).map(|_| proxy.connect()).collect();
+    thread::sleep(Duration::from_millis(100));
+    thread::spawn(move || {
+        for stream in backend.incoming() {
+            stream.unwrap().write_all(b"at last").unwrap();
+        }
+    });
+    for client in &mut clients {
+        assert_rest(client, b"at last");
+    }
+    drop(proxy);
+    let _ = std::fs::remove_file(path);
+}
+
 /// A socket that was opened for the program (socket activation), by number and by name.
 #[test]
 fn a_listener_that_is_open_already() {

@@ -25,6 +25,9 @@ pub const TARGETS_MAX: usize = 64;
 /// After how long without an answer the next address is tried as well (RFC 8305 section 5).
 const STAGGER_MILLIS: u32 = 250;
 
+/// After how long, at least, a listener whose queue was full is asked again.
+const RETRY_MILLIS: u32 = 10;
+
 /// Where a dest is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'t> {
@@ -166,6 +169,13 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
                         }
                     }
                 }
+                // The listener's queue is full, which a unix socket says at once (connect(2)), where
+                // tcp would send its SYN again.
+                Err(Errno::AGAIN) if matches!(peer, Peer::Unix(_)) => {
+                    notes.next -= 1;
+                    notes.fail(FailReason::TimedOut);
+                    return Some(Step::Wait(self.again_at(dial.desk.now, notes)));
+                }
                 Err(errno) => notes.fail(reason_of(errno)),
             }
         }
@@ -202,6 +212,14 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
             Some(_) => until.min(now.after(STAGGER_MILLIS)),
             None => until,
         }
+    }
+
+    /// When a queue that was full is tried again: the later, the longer it has been full.
+    fn again_at(&self, now: Instant, notes: &Notes) -> Instant {
+        let until = notes.until(now);
+        let waited = u64::from(self.options.connect_millis).saturating_sub(until.since(now));
+        let pause = (waited / 2).clamp(RETRY_MILLIS.into(), STAGGER_MILLIS.into());
+        until.min(now.after(pause as u32))
     }
 
     /// The n-th address of a target.
@@ -315,6 +333,14 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
     fn timed_out(&mut self, dial: &mut Dial<'_, K>, notes: &mut Notes) -> Step {
         let now = dial.desk.now;
         if now < notes.until(now) {
+            if dial.fd.is_none() {
+                // Nothing is under way: a queue was full.
+                if let Some(step) = self.first_attempt(dial, notes) {
+                    return step;
+                }
+                notes.target += 1;
+                return self.start_target(dial, notes);
+            }
             if self.race_of(dial.side).is_none() {
                 self.second_attempt(dial, notes);
             }
