@@ -313,7 +313,16 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
             return Step::Wait(self.wake_at(now, notes));
         };
         let Some(race) = self.races[own].take() else { unreachable!("just found") };
-        match self.sys.take_error(race.fd).and_then(|()| self.verify(race.fd, race.peer)) {
+        let connected = self.sys.take_error(race.fd).and_then(|()| {
+            self.sys.peer_address(race.fd)?;
+            self.verify(race.fd, race.peer)
+        });
+        match connected {
+            // The event was about the connect that had this number before, earlier in the turn.
+            Err(Errno::NOTCONN) => {
+                self.races[own] = Some(race);
+                Step::Wait(self.wake_at(now, notes))
+            }
             Ok(()) => {
                 if let Some(loser) = dial.fd.take() {
                     dial.desk.poller.retire(loser);
