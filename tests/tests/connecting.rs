@@ -155,17 +155,18 @@ fn nobody_is_connected_to_itself() {
     }
 }
 
-/// Connects that reached themselves on purpose: the port that the kernel tries first (an even one) is the
-/// target's own.
+/// Connects that reached themselves on purpose: the port that the kernel tries first (an even one)
+/// is the target's own.
 #[test]
 fn a_connect_that_must_reach_itself_is_refused() {
-    let mut network = seaprox_tests::namespace::Namespace::new();
-    let wrapper = network.wrapper("127.0.0.1 localhost\n");
-    network.within(|| {
-        std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40001").unwrap();
-        // 0.0.0.0 is this machine too, under another name than the kernel's.
-        for target in ["127.0.0.1:40000", "0.0.0.0:40000"] {
-            let proxy = Launch::to(target).wrapped(wrapper.clone()).start();
+    // 0.0.0.0 is this machine too, under another name than the kernel's. Each in a network of its
+    // own, where the port is not in TIME_WAIT yet.
+    for target in ["127.0.0.1:40000", "0.0.0.0:40000"] {
+        let mut network = seaprox_tests::namespace::Namespace::new();
+        let wrapper = network.wrapper("127.0.0.1 localhost\n");
+        network.within(|| {
+            std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40001").unwrap();
+            let proxy = Launch::to(target).wrapped(wrapper).start();
             let SocketAddr::V4(front) = proxy.address else { panic!("its own address is IPv4") };
             let clean = proxy.process.sockets();
             for _ in 0..20 {
@@ -174,8 +175,8 @@ fn a_connect_that_must_reach_itself_is_refused() {
                 assert_ends(&mut client, End::Rst);
             }
             proxy.wait_sockets(clean);
-        }
-    });
+        });
+    }
 }
 
 #[test]
