@@ -177,6 +177,30 @@ fn nobody_is_connected_to_itself() {
     });
 }
 
+/// Connects that reached themselves on purpose: the port that the kernel tries first (an even one)
+/// is the target's own.
+#[test]
+fn a_connect_that_must_reach_itself_is_refused() {
+    // 0.0.0.0 is this machine too, under another name than the kernel's. Each in a network of its
+    // own, where the port is not in TIME_WAIT yet.
+    for target in ["127.0.0.1:40000", "0.0.0.0:40000"] {
+        let mut network = seaprox_tests::namespace::Namespace::new();
+        let wrapper = network.wrapper("127.0.0.1 localhost\n");
+        network.within(|| {
+            std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40001").unwrap();
+            let proxy = Launch::to(target).wrapped(wrapper).start();
+            let SocketAddr::V4(front) = proxy.address else { panic!("its own address is IPv4") };
+            let clean = proxy.process.sockets();
+            for _ in 0..20 {
+                // From a port of our own choice, as the range is small.
+                let mut client = connect_from(30_000, front);
+                assert_ends(&mut client, End::Rst);
+            }
+            proxy.wait_sockets(clean);
+        });
+    }
+}
+
 #[test]
 fn a_unix_socket_as_listener_and_as_target() {
     use std::io::Read;
@@ -244,6 +268,28 @@ fn bytes_behind_a_passed_descriptor() {
         let mut answer = [0; 6];
         client.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"answer");
+    }
+    drop(proxy);
+    let _ = std::fs::remove_file(path);
+}
+
+/// A unix socket whose queue is full says so at once; the clients wait, as they would with tcp.
+#[test]
+fn a_unix_target_whose_queue_is_full() {
+    use std::os::unix::net::UnixListener;
+    let path = seaprox_tests::trace::temporary("queue");
+    let backend = UnixListener::bind(&path).unwrap();
+    nix::sys::socket::listen(&backend, nix::sys::socket::Backlog::new(1).unwrap()).unwrap();
+    let proxy = Launch::to(format!("unix:{}", path.display())).start();
+    let mut clients: Vec<_> = (0..12).map(|_| proxy.connect()).collect();
+    thread::sleep(Duration::from_millis(100));
+    thread::spawn(move || {
+        for stream in backend.incoming() {
+            stream.unwrap().write_all(b"at last").unwrap();
+        }
+    });
+    for client in &mut clients {
+        assert_rest(client, b"at last");
     }
     drop(proxy);
     let _ = std::fs::remove_file(path);

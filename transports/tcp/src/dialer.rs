@@ -25,6 +25,9 @@ pub const TARGETS_MAX: usize = 64;
 /// After how long without an answer the next address is tried as well (RFC 8305 section 5).
 const STAGGER_MILLIS: u32 = 250;
 
+/// After how long, at least, a listener whose queue was full is asked again.
+const RETRY_MILLIS: u32 = 10;
+
 /// Where a dest is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'t> {
@@ -166,6 +169,13 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
                         }
                     }
                 }
+                // The listener's queue is full, which a unix socket says at once (connect(2)), where
+                // tcp would send its SYN again.
+                Err(Errno::AGAIN) if matches!(peer, Peer::Unix(_)) => {
+                    notes.next -= 1;
+                    notes.fail(FailReason::TimedOut);
+                    return Some(Step::Wait(self.again_at(dial.desk.now, notes)));
+                }
                 Err(errno) => notes.fail(reason_of(errno)),
             }
         }
@@ -204,6 +214,14 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
         }
     }
 
+    /// When a queue that was full is tried again: the later, the longer it has been full.
+    fn again_at(&self, now: Instant, notes: &Notes) -> Instant {
+        let until = notes.until(now);
+        let waited = u64::from(self.options.connect_millis).saturating_sub(until.since(now));
+        let pause = (waited / 2).clamp(RETRY_MILLIS.into(), STAGGER_MILLIS.into());
+        until.min(now.after(pause as u32))
+    }
+
     /// The n-th address of a target.
     fn peer(&self, target: u8, nth: u8) -> Option<Peer<'t>> {
         match *self.targets.get(usize::from(target))? {
@@ -234,9 +252,12 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
     /// Whether a socket that says it is connected is, and not to itself (a simultaneous open with
     /// its own port, RFC 9293 section 3.5).
     fn verify(&self, fd: RawFd, peer: Address) -> Result<(), Errno> {
-        let own = peer.socket_addr().is_some()
-            && self.options.local_ports.contains(&peer.port())
-            && self.sys.local_address(fd)? == peer;
+        if peer.socket_addr().is_none() || !self.options.local_ports.contains(&peer.port()) {
+            return Ok(());
+        }
+        // The kernel's word for the peer, as 0.0.0.0 and [::] mean this machine (ip(7)).
+        let local = self.sys.local_address(fd)?;
+        let own = local.port() == peer.port() && self.sys.peer_address(fd)? == local;
         if own { Err(Errno::CONNREFUSED) } else { Ok(()) }
     }
 
@@ -292,7 +313,16 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
             return Step::Wait(self.wake_at(now, notes));
         };
         let Some(race) = self.races[own].take() else { unreachable!("just found") };
-        match self.sys.take_error(race.fd).and_then(|()| self.verify(race.fd, race.peer)) {
+        let connected = self.sys.take_error(race.fd).and_then(|()| {
+            self.sys.peer_address(race.fd)?;
+            self.verify(race.fd, race.peer)
+        });
+        match connected {
+            // The event was about the connect that had this number before, earlier in the turn.
+            Err(Errno::NOTCONN) => {
+                self.races[own] = Some(race);
+                Step::Wait(self.wake_at(now, notes))
+            }
             Ok(()) => {
                 if let Some(loser) = dial.fd.take() {
                     dial.desk.poller.retire(loser);
@@ -312,6 +342,14 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
     fn timed_out(&mut self, dial: &mut Dial<'_, K>, notes: &mut Notes) -> Step {
         let now = dial.desk.now;
         if now < notes.until(now) {
+            if dial.fd.is_none() {
+                // Nothing is under way: a queue was full.
+                if let Some(step) = self.first_attempt(dial, notes) {
+                    return step;
+                }
+                notes.target += 1;
+                return self.start_target(dial, notes);
+            }
             if self.race_of(dial.side).is_none() {
                 self.second_attempt(dial, notes);
             }
