@@ -29,7 +29,8 @@ where
         if let Err(errno) = self.poller.add_side(fd, source) {
             self.table.vacate(connection);
             self.exhausted(errno);
-            return self.turn_away(fd, peer, FailReason::OutOfDescriptors);
+            self.poller.retire_with_reset(fd);
+            return;
         }
         self.count();
         self.table.set_fd(source, Some(fd));

@@ -6,7 +6,7 @@ use crate::address::Address;
 use crate::completion::{Outcome, Ticket};
 use crate::fail::FailReason;
 use crate::side::SideKey;
-use crate::sys::{RawFd, Ready, Sys};
+use crate::sys::{Errno, RawFd, Ready, Sys};
 use crate::transport::{Attempt, Cause, Desk, Dest, Dial, Event, Step, Transport};
 
 /// A dest that somebody else connects.
@@ -66,9 +66,14 @@ fn adopt<K: Sys>(dial: &mut Dial<'_, K>, fd: RawFd) -> Step {
     if fd <= STANDARD_MAX {
         return Step::Failed(FailReason::Other);
     }
-    if dial.desk.sys.set_nonblocking(fd).is_err() {
-        dial.desk.poller.retire(fd);
-        return Step::Failed(FailReason::Other);
+    match dial.desk.sys.set_nonblocking(fd) {
+        Ok(()) => {}
+        // Never open, so not ours: the number will be somebody's by the end of the turn.
+        Err(Errno::BADF) => return Step::Failed(FailReason::Other),
+        Err(_) => {
+            dial.desk.poller.retire(fd);
+            return Step::Failed(FailReason::Other);
+        }
     }
     let peer = dial.desk.sys.peer_address(fd).unwrap_or(Address::UNKNOWN);
     Step::Adopted(Attempt { fd, peer, registered: false })

@@ -197,6 +197,17 @@ where
         }
     }
 
+    /// Whether a side has acknowledged bytes since the last time this was asked. A slow reader of a
+    /// full send buffer does so long before there is room for more, and no event tells.
+    fn is_acknowledging(&mut self, connection: usize) -> bool {
+        let keys = [SideKey::source(connection), SideKey::dest(connection)];
+        let left = keys
+            .map(|key| self.table.fd(key).map_or(0, |fd| self.sys.unacknowledged(fd).unwrap_or(0)));
+        let left = left.iter().sum::<usize>() as u32;
+        let before = &mut self.table.stamps[connection].unacknowledged;
+        left != 0 && left != core::mem::replace(before, left)
+    }
+
     /// The connection must be over in `millis`, or sooner if that was said before.
     fn over_after(&mut self, connection: usize, millis: u32) {
         let now = self.now();
@@ -238,8 +249,11 @@ where
         if let Some(millis) = self.options.idle_millis
             && now >= instant_of(stamps.touched, now).after(millis)
         {
-            self.finish(connection, Some(FailReason::Idle));
-            return;
+            if !self.is_acknowledging(connection) {
+                self.finish(connection, Some(FailReason::Idle));
+                return;
+            }
+            self.touch(connection);
         }
         if !self.table.side(dest).flags.has(Flags::SETTLED) {
             self.table.side_mut(dest).flags.set(Flags::SETTLED);

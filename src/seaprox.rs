@@ -70,7 +70,7 @@ impl<const MAX_NUM_CONNECTIONS: usize, const NUM_THREADS: usize>
             storage: UnsafeCell::new(Storage {
                 keys: [[0; 2]; MAX_NUM_CONNECTIONS],
                 sides: [[Side::IDLE; 2]; MAX_NUM_CONNECTIONS],
-                stamps: [Stamps { touched: 0, over: 0 }; MAX_NUM_CONNECTIONS],
+                stamps: [Stamps { touched: 0, over: 0, unacknowledged: 0 }; MAX_NUM_CONNECTIONS],
                 deadlines: [0; MAX_NUM_CONNECTIONS],
                 buffers: [[0; BUFFER_BYTES]; NUM_THREADS],
             }),

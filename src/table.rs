@@ -20,6 +20,8 @@ pub(crate) struct Stamps {
     pub(crate) touched: u32,
     /// When it must be over: one direction has ended, or a side is in error.
     pub(crate) over: u32,
+    /// Bytes that both sides had not acknowledged when it was last found without a byte moved.
+    pub(crate) unacknowledged: u32,
 }
 
 /// One thread's slices of the static memory.

@@ -12,7 +12,7 @@ use crate::ready_list::ReadyList;
 use crate::relay::{End, PIPES_MAX, PipeLimits, Pumped, Relay};
 use crate::share::Order;
 use crate::side::{Flags, Side, SideKey, Stage};
-use crate::sys::{Errno, RawFd, Ready, Sys, SysResult};
+use crate::sys::{EVENTS_MAX, Errno, RawFd, Ready, Sys, SysResult};
 use crate::table::Table;
 use crate::time::Instant;
 use crate::timers::Timers;
@@ -20,6 +20,14 @@ use crate::transport::{Cause, Desk, Dest, Event, Notice, Observer, Source};
 
 /// How many events a transport may tell of at once.
 const TOLD_MAX: usize = 128;
+
+/// How many clients are taken at most once the proxy drains: as many as a backlog may hold by
+/// default since Linux 5.4 (listen(2), net.core.somaxconn). More cannot have been queued before; who
+/// comes later must not keep the proxy from ending.
+const DRAIN_MAX: usize = 4096;
+
+/// For how many turns deadlines may wait because more events do.
+const FULL_BATCHES_MAX: u32 = 256;
 
 /// How long the worker waits before it tries again what the kernel had no memory for.
 const STARVED_MILLIS: u32 = 10;
@@ -80,6 +88,10 @@ pub struct Worker<'a, K: Sys, S, D, O> {
     starved: bool,
     /// Whether connections are wanted may have changed.
     admission_stale: bool,
+    /// Turns in a row that found as many events as they can take.
+    full_batches: u32,
+    /// Clients that may still be taken while the proxy drains.
+    drain_left: usize,
     /// The source takes nothing any more.
     source_ended: bool,
 }
@@ -122,6 +134,8 @@ where
             rung: true,
             starved: false,
             admission_stale: true,
+            full_batches: 0,
+            drain_left: DRAIN_MAX,
             source_ended: false,
         })
     }
@@ -143,12 +157,19 @@ where
         self.admit();
         let patience = self.patience();
         self.clock = None;
-        for index in 0..self.poller.wait(patience)? {
+        let events = self.poller.wait(patience)?;
+        for index in 0..events {
             let (fd, place, ready) = self.poller.event(index);
             self.hear(fd, place, ready);
         }
         self.serve_ready_list();
-        self.expire();
+        // After a standstill (SIGSTOP, a busy host) deadlines have passed of connections whose bytes
+        // wait to be told of: those come first.
+        self.full_batches = if events == EVENTS_MAX { self.full_batches + 1 } else { 0 };
+        if self.full_batches == 0 || self.full_batches > FULL_BATCHES_MAX {
+            self.full_batches = 0;
+            self.expire();
+        }
         if self.rung {
             self.heed();
         }
@@ -190,7 +211,9 @@ where
         if !core::mem::take(&mut self.admission_stale) {
             return;
         }
-        let wanted = !self.source_ended && self.admission.wanted();
+        let wanted = self.table.commons.ordered() == Order::Run
+            && !self.source_ended
+            && self.admission.wanted();
         let now = self.now();
         let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
         if let Err(errno) = self.source.admit(wanted, &mut desk) {
@@ -431,7 +454,9 @@ where
                 return;
             }
             self.source.look();
-            if self.listen_to_source() == 0 {
+            let taken = self.listen_to_source();
+            self.drain_left = self.drain_left.saturating_sub(taken);
+            if taken == 0 || self.drain_left == 0 {
                 self.end_source();
             }
             if self.source_ended {

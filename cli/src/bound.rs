@@ -20,7 +20,7 @@ pub const RESOLVER_THREADS: usize = 2;
 /// the stacks of their threads.
 const FIXED_BYTES: usize = 256 * 520 + NAMES * 576 + 1024 + 64 * 1024 + RESOLVER_THREADS * 262_144;
 /// A connection in the table, and its place in the resolver's lists.
-const CONNECTION_BYTES: usize = 156 + 28;
+const CONNECTION_BYTES: usize = 160 + 28;
 /// The stack of a thread that relays. Without optimization every value that moves is copied.
 pub const WORKER_STACK_BYTES: usize = if cfg!(debug_assertions) { 1024 } else { 128 } * 1024;
 /// A thread's stack, buffer and counters.

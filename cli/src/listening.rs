@@ -3,14 +3,13 @@
 use crate::activation::{Passed, check_listener};
 use crate::endpoint::{Listen, UnixPath};
 use crate::exit::ExitCode;
-use seaprox::sys::Errno;
+use seaprox::sys::{Errno, Linux, Peer, Sys};
 use seaprox_tcp::{ListenOptions, adopt_listener, listen, listen_unix};
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 /// Why nothing listens: the line for the user, and the exit code.
@@ -150,10 +149,16 @@ fn at_path(path: &UnixPath, options: ListenOptions) -> Result<OwnedFd, Errno> {
 fn is_left_over(path: &UnixPath) -> bool {
     let is_socket =
         |path: &Path| path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket());
-    !is_abstract(path)
-        && is_socket(as_path(path))
-        && UnixStream::connect(as_path(path))
-            .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+    !is_abstract(path) && is_socket(as_path(path)) && nobody_listens(path)
+}
+
+/// Does not wait: a full backlog (EAGAIN) is somebody's.
+fn nobody_listens(path: &UnixPath) -> bool {
+    let peer = Peer::Unix(path.as_bytes());
+    let Ok(fd) = Linux.socket(&peer) else { return false };
+    let refused = Linux.connect(fd, &peer) == Err(Errno::CONNREFUSED);
+    Linux.close(fd);
+    refused
 }
 
 fn is_abstract(path: &UnixPath) -> bool {

@@ -359,3 +359,33 @@ fn the_log_has_levels() {
         assert!(says || stderr.is_empty(), "{level}: {stderr}");
     }
 }
+
+/// Clients that keep coming do not keep a full proxy from ending.
+#[test]
+fn a_drain_ends_though_clients_keep_coming() {
+    let (mut proxy, backend) =
+        proxy(&["--max-connections", "1", "--threads", "1", "--drain", "off"]);
+    let address = proxy.address;
+    let ended = std::sync::atomic::AtomicBool::new(false);
+    let serves = thread::spawn(move || {
+        for stream in backend.incoming() {
+            drop(stream);
+        }
+    });
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                    if let Ok(mut client) = std::net::TcpStream::connect(address) {
+                        let _ = std::io::Read::read(&mut client, &mut [0]);
+                    }
+                }
+            });
+        }
+        thread::sleep(Duration::from_millis(300));
+        proxy.process.signal(Signal::SIGTERM);
+        assert_eq!(proxy.wait().code(), Some(0), "{}", proxy.stderr());
+        ended.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    drop(serves);
+}

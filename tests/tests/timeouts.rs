@@ -49,6 +49,22 @@ fn activity_postpones_the_idle_timeout() {
     assert_ends(&mut server, End::Rst);
 }
 
+/// A reader that is slow is not idle, though it is long before its kernel has room for more than what
+/// it was sent: what it acknowledges counts.
+#[test]
+fn a_slow_reader_is_not_idle() {
+    let backend = listen();
+    let launch = Launch::to(backend.local_addr().unwrap());
+    let proxy = launch.option("--idle-timeout", "1s").start();
+    let (client, server) = proxy.pair(&backend);
+    fill(&server, 1);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(5) {
+        assert_eq!(read_bytes(&client, 50_000).len(), 50_000);
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
 /// A reader that stands still does not keep a connection alive.
 #[test]
 fn a_stalled_connection_is_idle() {
