@@ -1,8 +1,11 @@
 //! One deadline a connection, in a dense array that is scanned when the earliest may have passed:
-//! 8,192 deadlines take about half a microsecond, and nothing is moved when one changes. Knows no
+//! 8,192 deadlines take two or three microseconds, and nothing is moved when one changes. Knows no
 //! connection and no meaning of a deadline.
 
 use crate::time::{Instant, millis_until};
+
+/// How many deadlines one step of a scan looks at: one at a time uses no vector instructions.
+const DEADLINES_PER_STEP: usize = 16;
 
 /// The deadlines of one thread's connections; 0 is none.
 ///
@@ -49,21 +52,32 @@ impl<'a> Timers<'a> {
 
     /// The first connection from `from` on whose deadline has passed; it is disarmed. O(n).
     pub(crate) fn expire(&mut self, from: usize, now: Instant) -> Option<usize> {
-        let passed = |&deadline: &u32| deadline != 0 && millis_until(deadline, now) <= 0;
-        let connection = from + self.deadlines.get(from..)?.iter().position(passed)?;
+        let passed = |&deadline: &u32| (deadline != 0) & (millis_until(deadline, now) <= 0);
+        let deadlines = self.deadlines.get(from..)?;
+        // As in the table's scan: first in which step, then where in it.
+        let (steps, _) = deadlines.as_chunks::<DEADLINES_PER_STEP>();
+        let has_passed = |step: &[u32; DEADLINES_PER_STEP]| {
+            step.iter().fold(false, |found, deadline| found | passed(deadline))
+        };
+        let step = steps.iter().position(has_passed).unwrap_or(steps.len()) * DEADLINES_PER_STEP;
+        let connection = from + step + deadlines[step..].iter().position(passed)?;
         self.disarm(connection);
         Some(connection)
     }
 
     /// Finds the earliest deadline again, after a scan. O(n).
     pub(crate) fn settle(&mut self, now: Instant) {
-        let earliest = self
-            .deadlines
-            .iter()
-            .map(|&deadline| if deadline == 0 { i32::MAX } else { millis_until(deadline, now) })
-            .min()
-            .unwrap_or(i32::MAX);
-        self.next = now.after(earliest.max(0) as u32);
+        let left = |deadline| if deadline == 0 { i32::MAX } else { millis_until(deadline, now) };
+        let (steps, rest) = self.deadlines.as_chunks::<DEADLINES_PER_STEP>();
+        // A minimum for each place in a step, or each would wait for the one before it.
+        let mut earliest = [i32::MAX; DEADLINES_PER_STEP];
+        for step in steps {
+            for (earliest, &deadline) in earliest.iter_mut().zip(step) {
+                *earliest = left(deadline).min(*earliest);
+            }
+        }
+        let earliest = rest.iter().map(|&deadline| left(deadline)).chain(earliest).min();
+        self.next = now.after(earliest.unwrap_or(i32::MAX).max(0) as u32);
     }
 
     #[cfg(test)]
@@ -82,7 +96,8 @@ mod tests {
     use proptest::prelude::*;
     use std::vec::Vec;
 
-    const CONNECTIONS: usize = 9;
+    /// Two steps of a scan, and a rest.
+    const CONNECTIONS: usize = 37;
 
     #[derive(Clone, Debug)]
     enum Action {
