@@ -29,6 +29,7 @@ mod fault;
 mod kernel;
 mod moves;
 mod network;
+pub mod parts;
 mod pipe;
 mod poll;
 mod random;
