@@ -11,7 +11,7 @@ use seaprox::Seaprox;
 use seaprox::sys::{Linux, OwnedFd};
 use seaprox::worker::{Options, Worker};
 use seaprox_tcp::resolve::NoNames;
-use seaprox_tcp::{DialOptions, Dialer, ListenOptions, Listener, Target};
+use seaprox_tcp::{AtEnd, DialOptions, Dialer, ListenOptions, Listener, Target};
 use std::hint::black_box;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -53,7 +53,7 @@ impl<'t> Relayed<'t> {
         accept: impl Fn() -> Option<End>,
     ) -> Self {
         let table = memory.claim(1, 64).and_then(|mut tables| tables.next()).expect("claimed once");
-        let source = Listener::new(Linux, listener.as_raw_fd());
+        let source = Listener::new(Linux, listener.as_raw_fd(), AtEnd::Refuse);
         let dest = Dialer::new(Linux, targets, NoNames, DialOptions::default());
         let mut worker = Worker::new(Linux, table, source, dest, (), Options::default())
             .expect("an epoll and an eventfd");
