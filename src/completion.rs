@@ -16,8 +16,6 @@ use crate::sys::RawFd;
 #[cfg(not(test))]
 use core::sync::atomic::AtomicU64 as Word;
 use core::sync::atomic::Ordering;
-#[cfg(test)]
-use tests::Word;
 
 const WORD_BITS: u32 = 40;
 const AWAITED: u64 = (1 << WORD_BITS) - 1;
@@ -138,3 +136,5 @@ impl Mailbox {
 #[cfg(test)]
 #[path = "completion_tests.rs"]
 mod tests;
+#[cfg(test)]
+use tests::Word;

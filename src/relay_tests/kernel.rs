@@ -174,6 +174,8 @@ pub(super) struct Faults {
     /// pipe(2) fails, or gives less than was asked for.
     pub(super) no_pipes: bool,
     pub(super) unspliceable: bool,
+    /// A pipe takes less than it has room for.
+    pub(super) torn: bool,
 }
 
 pub(super) struct State {
@@ -183,6 +185,8 @@ pub(super) struct State {
     pattern: Vec<u8>,
     pipes: BTreeMap<RawFd, Pipe>,
     next_pipe: RawFd,
+    /// A write to a pipe was torn: the connection cannot go on.
+    pub(super) torn: bool,
 }
 
 impl State {
@@ -263,6 +267,7 @@ impl Kernel {
             pattern,
             pipes: BTreeMap::new(),
             next_pipe: PIPES_FROM,
+            torn: false,
         }))
     }
 
@@ -408,9 +413,13 @@ impl Sys for &Kernel {
     fn write_pipe(self, write: RawFd, bytes: &[u8]) -> SysResult<usize> {
         let state = &mut *self.0.borrow_mut();
         let pipe = state.pipes.get_mut(&(write - 1)).expect("a pipe that is open");
-        let taken = bytes.len().min(pipe.capacity - pipe.bytes.len());
+        let mut taken = bytes.len().min(pipe.capacity - pipe.bytes.len());
+        if state.faults.torn && state.whims.once_in(8) {
+            state.torn = true;
+            taken = state.whims.below(taken);
+        }
         pipe.bytes.extend(&bytes[..taken]);
-        Ok(taken)
+        if taken == 0 { Err(Errno::NOMEM) } else { Ok(taken) }
     }
 
     fn splice(self, from: RawFd, to: RawFd, bytes: usize) -> SysResult<usize> {

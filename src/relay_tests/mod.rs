@@ -20,11 +20,12 @@ fn any_traffic() -> impl Strategy<Value = Traffic> {
 }
 
 fn any_faults() -> impl Strategy<Value = Faults> {
-    any::<[bool; 4]>().prop_map(|[interrupted, no_memory, no_pipes, unspliceable]| Faults {
+    any::<[bool; 5]>().prop_map(|[interrupted, no_memory, no_pipes, unspliceable, torn]| Faults {
         interrupted,
         no_memory,
         no_pipes,
         unspliceable,
+        torn,
     })
 }
 
@@ -127,6 +128,9 @@ impl<'k> Bench<'k> {
                 assert!(all_taken, "an end before the last byte");
                 assert!(self.socket(pair, from, |socket| socket.over && !socket.is_reset()));
                 self.pairs[pair].ended[from] = true;
+            }
+            Pumped::Reset if core::mem::take(&mut self.kernel.0.borrow_mut().torn) => {
+                return self.end(pair);
             }
             Pumped::Reset => {
                 assert!(all_taken, "what came before a reset is lost");

@@ -20,7 +20,7 @@ const FLOORS: [(&str, u8); 12] = [
     ("seaprox-tests", 3),
     ("seaprox-benches", 3),
     ("seaprox-peers", 3),
-    ("seaprox-fuzz", 3),
+    ("seaprox-fuzz", 4),
 ];
 
 /// Transports do not know each other, and nor do the packages at the top.
