@@ -22,8 +22,12 @@ pub enum WhenFull {
 /// How long nothing is accepted after the kernel ran out of descriptors, buffers or memory.
 const BACKOFF_MILLIS: u32 = 100;
 
-/// This much more than the emptiest thread, plus an eighth of what that one holds, is far ahead.
+/// Ahead by more than this, and a part of what the emptiest thread holds, is too far: then a thread
+/// steps aside. It comes back when it is ahead by half of that, or it would come and go all the time.
 const AHEAD_CONNECTIONS: u32 = 2;
+
+/// The part: a quarter keeps every thread within 20 % of even.
+const AHEAD_PART: u32 = 4;
 
 pub(crate) struct Admission<'a> {
     shares: &'a [Share],
@@ -66,8 +70,8 @@ impl<'a> Admission<'a> {
         }
         // Said before the counts are read, as the others count before they look at who is aside:
         // whoever comes second sees the first (sequential consistency), so no call is lost.
-        self.own().aside.store(true, SeqCst);
-        let aside = self.is_ahead();
+        let was_aside = self.own().aside.swap(true, SeqCst);
+        let aside = self.is_ahead(was_aside);
         if !aside {
             self.own().aside.store(false, SeqCst);
         }
@@ -75,8 +79,11 @@ impl<'a> Admission<'a> {
     }
 
     /// Far enough ahead to step aside, or, once aside, to stay there.
-    fn is_ahead(&self) -> bool {
-        self.fewest().is_some_and(|fewest| self.own().occupied.load(SeqCst) > too_many(fewest))
+    fn is_ahead(&self, was_aside: bool) -> bool {
+        let own = self.own().occupied.load(SeqCst);
+        self.fewest().is_some_and(|fewest| {
+            own > if was_aside { comes_back_at(fewest) } else { steps_aside_above(fewest) }
+        })
     }
 
     /// The fewest connections of any thread that runs and is not full.
@@ -86,25 +93,33 @@ impl<'a> Admission<'a> {
     }
 
     /// This thread holds `occupied` connections now, before it held another number: wakes whom that
-    /// concerns. `ring` is called with each thread to wake.
+    /// concerns. `ring` is called with each thread to wake. O(threads).
     pub(crate) fn count(&self, occupied: usize, mut ring: impl FnMut(&Share)) {
-        let was_full = self.own().is_full();
-        self.own().occupied.store(occupied as u32, SeqCst);
-        let is_full = self.own().is_full();
+        let before = self.own().occupied.swap(occupied as u32, SeqCst);
         let others = || self.shares.iter().filter(|share| !core::ptr::eq(*share, self.own()));
-        if was_full && !is_full && self.when_full == WhenFull::Refuse {
-            others().filter(|share| share.is_full()).for_each(&mut ring);
+        if (occupied as u32) < before {
+            // One that refuses because all are full is to leave that to nobody.
+            if before >= self.own().limit() && self.when_full == WhenFull::Refuse {
+                others().filter(|share| share.is_full()).for_each(&mut ring);
+            }
+            // Fewer here brings nobody back who is ahead.
+            return;
         }
         if others().any(|share| share.aside.load(SeqCst)) {
-            let fewest = self.fewest().unwrap_or(u32::MAX);
+            let is_full = self.own().is_full();
+            let back_at = comes_back_at(self.fewest().unwrap_or(u32::MAX));
             others()
                 .filter(|share| share.aside.load(SeqCst) && !share.is_full())
-                .filter(|share| is_full || share.occupied.load(SeqCst) <= too_many(fewest))
+                .filter(|share| is_full || share.occupied.load(SeqCst) <= back_at)
                 .for_each(&mut ring);
         }
     }
 }
 
-fn too_many(fewest: u32) -> u32 {
-    fewest.saturating_add(AHEAD_CONNECTIONS).saturating_add(fewest / 8)
+fn steps_aside_above(fewest: u32) -> u32 {
+    fewest.saturating_add(AHEAD_CONNECTIONS).saturating_add(fewest / AHEAD_PART)
+}
+
+fn comes_back_at(fewest: u32) -> u32 {
+    fewest.saturating_add(AHEAD_CONNECTIONS / 2).saturating_add(fewest / AHEAD_PART / 2)
 }

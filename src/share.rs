@@ -27,6 +27,8 @@ pub struct Share {
     doorbell: AtomicI32,
     /// Threads that are ringing it right now.
     ringing: AtomicU32,
+    /// It was rung and has not been heard: ringing again would only cost.
+    rung: AtomicBool,
     pub(crate) occupied: AtomicU32,
     pub(crate) limit: AtomicU32,
     pub(crate) aside: AtomicBool,
@@ -111,6 +113,7 @@ impl Share {
         Share {
             doorbell: AtomicI32::new(0),
             ringing: AtomicU32::new(0),
+            rung: AtomicBool::new(false),
             occupied: AtomicU32::new(0),
             limit: AtomicU32::new(0),
             aside: AtomicBool::new(false),
@@ -147,10 +150,16 @@ impl Share {
         // for ringers (sequential consistency): either it sees us, or we see that it is gone.
         self.ringing.fetch_add(1, Ordering::SeqCst);
         let eventfd = self.doorbell.load(Ordering::SeqCst);
-        if eventfd != 0 {
+        if eventfd != 0 && !self.rung.swap(true, Ordering::SeqCst) {
             sys.ring(eventfd);
         }
         self.ringing.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// The thread has heard it and is about to look at what it was rung for: whatever changes from
+    /// now on rings anew.
+    pub(crate) fn heard(&self) {
+        self.rung.store(false, Ordering::SeqCst);
     }
 
     /// Nobody rings any more once this returns, so the eventfd can be closed and its number be

@@ -240,6 +240,7 @@ where
             }
             Place::Doorbell => {
                 self.poller.hush();
+                self.table.share().heard();
                 self.rung = true;
             }
         }
