@@ -26,8 +26,9 @@ const BACKOFF_MILLIS: u32 = 100;
 /// steps aside. It comes back when it is ahead by half of that, or it would come and go all the time.
 const AHEAD_CONNECTIONS: u32 = 2;
 
-/// The part: a quarter keeps every thread within 20 % of even.
-const AHEAD_PART: u32 = 4;
+/// The part: an eighth keeps every thread within 20 % of even, as soon as there are some twenty
+/// connections a thread.
+const AHEAD_PART: u32 = 8;
 
 pub(crate) struct Admission<'a> {
     shares: &'a [Share],
