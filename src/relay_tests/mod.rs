@@ -206,6 +206,7 @@ impl<'k> Bench<'k> {
 
 proptest! {
     #[test]
+    #[cfg_attr(miri, ignore = "megabytes a case, and no unsafe code is involved")]
     fn bytes_in_are_bytes_out(
         faults in any_faults(),
         (large, small) in (0..3usize, 0..3usize),
