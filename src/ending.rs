@@ -72,16 +72,28 @@ where
     /// `from` was reset, and all it said before has been written to the other side: as soon as that
     /// has been acknowledged the other side is reset too. `false`: the connection is no more.
     pub(crate) fn reset(&mut self, from: SideKey) -> bool {
+        let waited_millis = self.waited_millis(from.connection());
         let (side, other) = self.table.pair_mut(from);
         self.relay.drop_flow(side);
         self.relay.drop_flow(other);
-        other.stage = Stage::Flushing { waited_millis: 0, next_millis: 1 };
+        other.stage = Stage::Flushing { waited_millis, next_millis: 1 };
         if let Some(fd) = self.table.fd(from) {
             self.table.set_fd(from, None);
             self.poller.retire_with_reset(fd);
         }
         self.look_again(from.other());
         false
+    }
+
+    /// How much of the time a reset may be held back is over already: passing on what came before it
+    /// and waiting for that to be acknowledged share one limit.
+    fn waited_millis(&mut self, connection: usize) -> u16 {
+        let now = self.now();
+        let left = match self.table.stamps[connection].over {
+            0 => return 0,
+            over => millis_until(over, now).max(0) as u32,
+        };
+        self.options.reset_flush_millis.saturating_sub(left).min(u16::MAX.into()) as u16
     }
 
     /// Whether a side that is to be reset has acknowledged everything. No event tells of that, so
