@@ -11,7 +11,7 @@ use core::ops::RangeInclusive;
 use seaprox::address::Address;
 use seaprox::completion::Outcome;
 use seaprox::fail::FailReason;
-use seaprox::side::SideKey;
+use seaprox::side::{Handle, SideKey};
 use seaprox::sys::{Errno, Peer, RawFd, Ready, Sys};
 use seaprox::time::Instant;
 use seaprox::transport::{Attempt, Cause, Desk, Dest, Dial, Event, Step, Transport};
@@ -403,7 +403,8 @@ impl<K: Sys, R: Resolve> Transport<K> for Dialer<'_, K, R> {
         Some(Event::Dialed(race.side))
     }
 
-    fn settle(&mut self, fd: RawFd, desk: &mut Desk<'_, K>) {
+    fn settle(&mut self, handle: Handle, desk: &mut Desk<'_, K>) {
+        let Some(fd) = handle.fd() else { return };
         let keepalive = crate::KEEPALIVE;
         // A unix socket has none.
         let _ = desk.sys.set_keepalive(

@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use seaprox::side::{Handle, SideKey};
 use seaprox::sys::{Errno, OwnedFd, RawFd, Ready, Sys};
 use seaprox::transport::{Desk, Event, Source, Transport};
 
@@ -117,7 +118,7 @@ impl<K: Sys> Transport<K> for Listener<K> {
             return None;
         }
         match self.sys.accept(self.fd) {
-            Ok((fd, peer)) => Some(Event::Opened { fd, peer }),
+            Ok((fd, peer)) => Some(Event::Opened { handle: Handle::descriptor(fd), peer }),
             // Another thread was faster, or the client is gone (accept(2): treat as EAGAIN).
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::PROTO | Errno::INTR) => None,
             // It does not listen any more: another thread, or another process, has shut it down.
@@ -131,7 +132,7 @@ impl<K: Sys> Transport<K> for Listener<K> {
 impl<K: Sys> Source<K> for Listener<K> {
     type Target = ();
 
-    fn target(&mut self, _: RawFd) {}
+    fn target(&mut self, _: Handle, _: SideKey) {}
 
     fn admit(&mut self, wanted: bool, desk: &mut Desk<'_, K>) -> Result<(), Errno> {
         if wanted == self.listening {
