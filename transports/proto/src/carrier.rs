@@ -23,7 +23,7 @@ pub trait Carrier {
     fn send(&mut self, stream: u16, packet: &[u8]) -> Result<(), Errno>;
 
     /// Receives the next piece of a packet into `room`, which has room for the rest of a packet of
-    /// the greatest size.
+    /// the greatest size: see [`Demarcator::room`](crate::demarcator::Demarcator::room).
     ///
     /// # Errors
     /// EAGAIN: there is nothing now; the descriptor will become readable. EMSGSIZE: a packet was
@@ -40,7 +40,7 @@ pub enum Received {
         stream: u16,
         /// How many bytes were put at the start of the room.
         bytes: usize,
-        /// They complete the packet.
+        /// They complete the packet. Said with its last bytes, never after them.
         end: bool,
     },
     /// The association is up.
