@@ -1,0 +1,54 @@
+//! The seam to whatever moves packets between two seaprox: a socket, or a simulated one. Knows no
+//! message. Every call is non-blocking.
+//!
+//! Invariant: a packet is sent and received whole, once and unchanged, and packets of one stream
+//! arrive in the order they were sent in; or the carrier says that it is gone.
+
+use seaprox::sys::{Errno, RawFd};
+
+/// Moves packets.
+pub trait Carrier {
+    /// Whether packets travel on streams that are not ordered among each other (SCTP); then a
+    /// packet is of one stream. Without streams there is only stream 0.
+    const STREAMS: bool;
+
+    /// The descriptor, to be registered edge-triggered for reading and writing.
+    fn fd(&self) -> RawFd;
+
+    /// Sends a whole packet on a stream, or nothing.
+    ///
+    /// # Errors
+    /// EAGAIN: there is no room now; the descriptor will become writable. Any other: the carrier is
+    /// of no more use.
+    fn send(&mut self, stream: u16, packet: &[u8]) -> Result<(), Errno>;
+
+    /// Receives the next piece of a packet into `room`, which has room for the rest of a packet of
+    /// the greatest size: see [`Demarcator::room`](crate::demarcator::Demarcator::room).
+    ///
+    /// # Errors
+    /// EAGAIN: there is nothing now; the descriptor will become readable. EMSGSIZE: a packet was
+    /// larger than the room, and its rest is lost. Any other: the carrier is of no more use.
+    fn receive(&mut self, room: &mut [u8]) -> Result<Received, Errno>;
+}
+
+/// What a carrier received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// Bytes of a packet.
+    Piece {
+        /// The stream the packet is of.
+        stream: u16,
+        /// How many bytes were put at the start of the room.
+        bytes: usize,
+        /// They complete the packet. Said with its last bytes, never after them.
+        end: bool,
+    },
+    /// The association is up.
+    Up,
+    /// The peer has restarted, and every channel of before is dead.
+    Restarted,
+    /// The association is lost, shut down or aborted.
+    Gone,
+    /// Something that needs no answer; receive again.
+    Nothing,
+}
