@@ -57,6 +57,7 @@ where
             side: key,
             fd: self.table.fd(key),
             peer: self.table.side(key).peer,
+            source: self.table.side(key.other()).peer,
             notes: &mut dialing.notes,
             mailbox: self.table.mailbox(connection),
             ticket: self.table.ticket(connection, self.generation),
@@ -110,6 +111,13 @@ where
         let prompt = if D::PROMPT { Flags::PROMPT } else { Flags::default() };
         self.table.side_mut(key).connect(prompt.or(Flags::WRITABLE));
         self.table.share().counters.count_connected();
+        if S::LENDS
+            && let Some(handle) = self.table.handle(key.other())
+        {
+            let now = self.now();
+            let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
+            self.source.answer(handle, &mut desk);
+        }
         self.observer.notice(Notice::Connected(self.describe(key.connection())));
         self.touch(key.connection());
         self.arm_life(key.connection());

@@ -56,6 +56,16 @@ impl SideKey {
         (self.0 >> 1) as usize
     }
 
+    /// The key as a number, to be kept by a transport.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The key with this number.
+    pub const fn from_number(number: u32) -> SideKey {
+        SideKey(number)
+    }
+
     pub(crate) const fn slot(self) -> usize {
         self.0 as usize
     }

@@ -24,7 +24,7 @@ pub struct Desk<'t, K: Sys> {
 }
 
 /// What a transport tells of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Event {
     /// A source came. It is the engine's now.
     Opened {
@@ -42,6 +42,8 @@ pub enum Event {
     Dialed(SideKey),
     /// A side whose channel this transport lends can go on.
     Ready(SideKey, Ready),
+    /// For the observer.
+    Told(Notice),
 }
 
 /// What a channel has to read.
@@ -171,6 +173,11 @@ pub trait Source<K: Sys>: Transport<K> {
     /// The kernel could not register the listener; the engine asks again a little later.
     fn admit(&mut self, wanted: bool, desk: &mut Desk<'_, K>) -> Result<(), Errno>;
 
+    /// The dest of a connection that came was reached; told once, before any byte flows back.
+    fn answer(&mut self, handle: Handle, desk: &mut Desk<'_, K>) {
+        let _ = (handle, desk);
+    }
+
     /// Connections may be waiting although nothing said so: [`Transport::poll`] is to find out.
     fn look(&mut self);
 
@@ -234,6 +241,8 @@ pub struct Dial<'t, K: Sys> {
     pub fd: Option<RawFd>,
     /// Where that leads.
     pub peer: Address,
+    /// Who is to be connected.
+    pub source: Address,
     /// The transport's notes between two steps; all zeroes at the start.
     pub notes: &'t mut [u8; 8],
     pub(crate) mailbox: &'t Mailbox,
@@ -303,6 +312,18 @@ pub enum Notice {
     },
     /// Nothing is accepted for a while.
     Exhausted(Errno),
+    /// A link to another seaprox is up.
+    LinkUp {
+        /// Who is at its far end.
+        peer: Address,
+    },
+    /// A link is down, or could not be made; its channels are reset.
+    LinkDown {
+        /// Who was at its far end, or was to be.
+        peer: Address,
+        /// Why.
+        reason: FailReason,
+    },
 }
 
 /// Is told what happens, on the worker's thread: it must not block.
@@ -334,6 +355,7 @@ mod tests {
             side: SideKey::dest(0),
             fd: None,
             peer: Address::UNKNOWN,
+            source: Address::UNKNOWN,
             notes: &mut [0; 8],
             mailbox: table.mailbox(0),
             ticket: table.ticket(0, 0),

@@ -418,6 +418,7 @@ where
             match self.source.poll(&mut desk) {
                 Some(Event::Opened { handle, peer }) => self.opened(handle, peer),
                 Some(Event::Ready(side, ready)) => self.side_ready(side, ready),
+                Some(Event::Told(notice)) => self.observer.notice(notice),
                 Some(Event::Exhausted(errno)) => self.exhausted(errno),
                 Some(Event::Ended) => self.end_source(),
                 Some(Event::Dialed(_)) | None => return told,
@@ -437,6 +438,7 @@ where
             match self.dest.poll(&mut desk) {
                 Some(Event::Dialed(side)) => self.dial(side, Cause::Own),
                 Some(Event::Ready(side, ready)) => self.side_ready(side, ready),
+                Some(Event::Told(notice)) => self.observer.notice(notice),
                 Some(Event::Exhausted(errno)) => self.exhausted(errno),
                 Some(Event::Opened { .. } | Event::Ended) | None => return,
             }

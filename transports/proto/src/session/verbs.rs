@@ -114,6 +114,12 @@ impl Session<'_> {
         slots.filter_map(|slot| self.record(slot).map(|channel| (slot, channel.user)))
     }
 
+    /// The first channel from a place on that has a user, and what that noted. O(records passed).
+    pub fn next_user(&self, from: usize) -> Option<(Slot, u32)> {
+        let mut slots = (from..*self.touched).map(|index| Slot(index as u32));
+        slots.find_map(|slot| self.record(slot).map(|channel| (slot, channel.user)))
+    }
+
     /// The stream on which the channel's packets travel; 0 if the carrier has none.
     pub fn stream_of(&self, slot: Slot) -> u16 {
         self.index(slot).map_or(0, |index| self.stream(index))
@@ -293,6 +299,11 @@ impl Session<'_> {
             }
         }
         None
+    }
+
+    /// Whether any channel waits for its turn.
+    pub fn somebody_waits(&self) -> bool {
+        !self.lists.schedule.is_empty()
     }
 
     /// How many bytes the channel may send before it is others' turn; at 0 it is to wait.
