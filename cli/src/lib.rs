@@ -2,6 +2,7 @@
 //! what it asks of the system (descriptors, signals), what it says (log, exit codes), and the seal
 //! on the heap. `proxy.rs` puts it together; the engine knows none of it.
 pub mod activation;
+pub mod allow;
 pub mod args;
 pub mod bound;
 pub mod duration;
