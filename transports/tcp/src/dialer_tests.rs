@@ -46,7 +46,7 @@ impl<'s, 'w> Transport<&'s SimKernel<'w>> for Asking<'s, 'w> {
 impl<'s, 'w> Source<&'s SimKernel<'w>> for Asking<'s, 'w> {
     type Target = Wanted<'static>;
 
-    fn target(&mut self, _: RawFd) -> Wanted<'static> {
+    fn target(&mut self, _: Handle, _: SideKey) -> Wanted<'static> {
         self.wishes.borrow_mut().pop_front().expect("as many wishes as clients")
     }
 
@@ -147,7 +147,7 @@ impl Observer for &Told {
             Notice::Connected(description) => description.dest.to_string(),
             Notice::Refused { reason, .. } => reason.to_string(),
             Notice::Closed { .. } => return,
-            Notice::Exhausted(errno) => panic!("{errno}"),
+            notice => panic!("{notice:?}"),
         });
     }
 }
