@@ -34,6 +34,11 @@ impl Refused {
         Refused { argument: Shown(argument).to_string(), reason: reason.into() }
     }
 
+    /// The same of an option's value.
+    pub(crate) fn of_option(self, option: &str) -> Self {
+        Refused { argument: format!("{option} {}", self.argument), reason: self.reason }
+    }
+
     /// Why, and what to do, without the argument.
     pub fn reason(&self) -> &str {
         &self.reason

@@ -11,6 +11,7 @@ pub mod exit;
 mod help;
 pub mod limits;
 pub mod line;
+pub mod link;
 pub mod listening;
 pub mod log;
 mod logfmt;

@@ -52,8 +52,8 @@ pub fn wish(connections: usize, threads: usize) -> Wish {
 pub fn run(config: &Config) -> ExitCode {
     // Before any thread is started: they inherit what is blocked.
     let signals = granted("signals", Signals::block());
-    granted("log", LOG.start(log::Options::stderr(config.log)));
-    let wish = wish(config.connections_max, config.threads);
+    granted("log", LOG.start(log::Options::stderr(config.common.log)));
+    let wish = wish(config.common.connections_max, config.common.threads);
     let plan = granted("descriptors", nofile::raise(&wish));
     if plan.connections == 0 {
         let limit = plan.limit;
@@ -63,11 +63,14 @@ pub fn run(config: &Config) -> ExitCode {
     if let Some(lowered) = plan.warning(&wish) {
         log::event(Level::Warn, "fewer connections").field("why", lowered).send();
     }
-    let listening =
-        Listening::open(&config.listen, &Passed::from_environment(), config.socket_buffer_bytes)
-            .unwrap_or_else(|refused| fail(refused.code, refused.line));
+    let listening = Listening::open(
+        &config.listen,
+        &Passed::from_environment(),
+        config.common.socket_buffer_bytes,
+    )
+    .unwrap_or_else(|refused| fail(refused.code, refused.line));
     let notifier = Notifier::from_environment();
-    let threads = config.threads.min(plan.connections);
+    let threads = config.common.threads.min(plan.connections);
     start(config, &plan, threads, &listening);
     announce(&config.listen, &plan, threads);
     notifier.tell(State::Ready);
@@ -91,18 +94,18 @@ fn start(config: &Config, plan: &Plan, threads: usize, listening: &Listening) {
         Vec::leak(config.targets.iter().map(target_of).collect());
     if targets.iter().any(|target| matches!(target, Target::Name(..))) {
         let options =
-            resolver::Options { threads: RESOLVER_THREADS, prefer_ipv4: config.prefer_ipv4 };
+            resolver::Options { threads: RESOLVER_THREADS, prefer_ipv4: config.common.prefer_ipv4 };
         granted("resolver", RESOLVER.start(PROXY.commons(), options));
     }
     let dial_options = DialOptions {
-        connect_millis: config.connect_timeout_millis.unwrap_or(DURATION_MILLIS_MAX),
-        buffer_bytes: config.socket_buffer_bytes,
+        connect_millis: config.common.connect_timeout_millis.unwrap_or(DURATION_MILLIS_MAX),
+        buffer_bytes: config.common.socket_buffer_bytes,
         local_ports: local_ports(),
     };
     let options = Options {
         proxy: "static",
-        idle_millis: config.idle_timeout_millis,
-        half_close_millis: config.half_close_timeout_millis,
+        idle_millis: config.common.idle_timeout_millis,
+        half_close_millis: config.common.half_close_timeout_millis,
         when_full: match config.when_full {
             args::WhenFull::Wait => seaprox::WhenFull::Wait,
             args::WhenFull::Refuse => seaprox::WhenFull::Refuse,
@@ -112,7 +115,7 @@ fn start(config: &Config, plan: &Plan, threads: usize, listening: &Listening) {
     };
     let fd = listening.fd.as_raw_fd();
     let at_end = if listening.adopted { AtEnd::Leave } else { AtEnd::Refuse };
-    let connections = config.log_connections;
+    let connections = config.common.log_connections;
     // Leaked, as the threads outlive this function: once a process.
     let gate: &'static Gate = Box::leak(Box::new(Gate::new(threads)));
     let Some(tables) = PROXY.claim(threads, plan.connections) else {
@@ -180,6 +183,7 @@ fn wait(config: &Config, signals: &Signals, notifier: &Notifier, threads: usize)
                 let open = total(Share::occupied);
                 log::event(Level::Info, "draining").field("connections", open).send();
                 deadline = config
+                    .common
                     .drain_millis
                     .map(|millis| Instant::now() + Duration::from_millis(u64::from(millis)));
                 commons.order(Linux, Order::Drain);
