@@ -8,6 +8,7 @@ pub mod bound;
 pub mod duration;
 pub mod endpoint;
 pub mod exit;
+pub mod fixed;
 mod help;
 pub mod limits;
 pub mod line;
