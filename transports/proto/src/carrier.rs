@@ -4,6 +4,7 @@
 //! Invariant: a packet is sent and received whole, once and unchanged, and packets of one stream
 //! arrive in the order they were sent in; or the carrier says that it is gone.
 
+use crate::message::CHANNELS_MAX;
 use seaprox::sys::{Errno, RawFd};
 
 /// Moves packets.
@@ -14,6 +15,11 @@ pub trait Carrier {
 
     /// The descriptor, to be registered edge-triggered for reading and writing.
     fn fd(&self) -> RawFd;
+
+    /// How many channels each end may open: there may be fewer streams than were asked for.
+    fn channels_max(&self) -> u16 {
+        CHANNELS_MAX
+    }
 
     /// Sends a whole packet on a stream, or nothing.
     ///

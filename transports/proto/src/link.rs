@@ -170,7 +170,7 @@ impl<'m, C: Carrier> Link<'m, C> {
     /// The carrier is up, and leads to `peer`.
     pub fn start(&mut self, carrier: C, peer: Address, now: Instant) {
         debug_assert!(self.is_down());
-        self.session.start(now);
+        self.session.start(carrier.channels_max(), now);
         self.carrier = Some(carrier);
         self.peer = peer;
         self.incoming.demarcator = Demarcator::new();
