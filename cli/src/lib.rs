@@ -5,6 +5,7 @@ pub mod activation;
 pub mod allow;
 pub mod args;
 pub mod bound;
+pub mod carriers;
 pub mod duration;
 pub mod endpoint;
 pub mod exit;

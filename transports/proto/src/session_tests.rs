@@ -1,5 +1,5 @@
 use super::*;
-use crate::message::{Message, parse};
+use crate::message::{CHANNELS_MAX, Message, parse};
 use crate::pool::CHUNK_BYTES;
 use crate::schedule::QUANTUM_BYTES;
 use crate::window::WINDOW_BYTES_MAX;

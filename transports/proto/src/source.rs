@@ -58,14 +58,7 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
             number += 1;
             memory.link(number - 1, config)
         });
-        LinkSource {
-            accept,
-            links,
-            listening: false,
-            ready: false,
-            ended: false,
-            turn: 0,
-        }
+        LinkSource { accept, links, listening: false, ready: false, ended: false, turn: 0 }
     }
 
     fn vacant(&self) -> Option<usize> {

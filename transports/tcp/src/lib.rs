@@ -9,6 +9,7 @@ extern crate std;
 
 mod dialer;
 mod listener;
+mod listeners;
 #[cfg(feature = "std")]
 mod lookup;
 pub mod resolve;
@@ -18,6 +19,7 @@ mod targets;
 
 pub use dialer::{DialOptions, Dialer, RACES_MAX};
 pub use listener::{AtEnd, ListenOptions, Listener, adopt_listener, listen, listen_unix};
+pub use listeners::{LISTENERS_MAX, Listeners};
 pub use targets::{
     Allow, Chosen, NAME_BYTES_MAX, Names, PLACES, Places, Service, Services, TARGETS_MAX, Target,
     Targets, Wanted,

@@ -93,6 +93,7 @@ pub enum AtEnd {
 pub struct Listener<K> {
     sys: K,
     fd: RawFd,
+    own: u32,
     at_end: AtEnd,
     listening: bool,
     ready: bool,
@@ -101,7 +102,12 @@ pub struct Listener<K> {
 impl<K: Sys> Listener<K> {
     /// `fd` must be listening, non-blocking, and stay open as long as this lives.
     pub fn new(sys: K, fd: RawFd, at_end: AtEnd) -> Self {
-        Listener { sys, fd, at_end, listening: false, ready: false }
+        Listener { sys, fd, own: 0, at_end, listening: false, ready: false }
+    }
+
+    /// The same, with a number among several.
+    pub(crate) fn numbered(self, own: u32) -> Self {
+        Listener { own, ..self }
     }
 }
 
@@ -139,7 +145,7 @@ impl<K: Sys> Source<K> for Listener<K> {
             return Ok(());
         }
         match wanted {
-            true => desk.poller.add_listener(self.fd, 0)?,
+            true => desk.poller.add_listener(self.fd, self.own)?,
             false => desk.poller.remove_listener(self.fd)?,
         }
         self.listening = wanted;
