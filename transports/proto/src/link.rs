@@ -561,8 +561,10 @@ impl<'m, C: Carrier> Link<'m, C> {
                     return Ok(None);
                 }
             }
+            Heard::Ended(slot) | Heard::Stopped(slot) if self.session.is_over(slot) => {
+                (slot, ERROR)
+            }
             Heard::Accepted(slot) | Heard::Credit(slot) | Heard::Stopped(slot) => (slot, WRITABLE),
-            Heard::Ended(slot) if self.session.is_broken(slot) => (slot, ERROR),
             Heard::Ended(slot) => (slot, READABLE),
             Heard::Draining => return Ok(Some(Told::Draining)),
             Heard::Closed(reason) => {

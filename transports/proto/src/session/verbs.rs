@@ -143,6 +143,13 @@ impl Session<'_> {
         self.broken(slot).is_some()
     }
 
+    /// Whether the far end neither takes nor says any more: it reset the channel, or has stopped it
+    /// after its FIN.
+    pub fn is_over(&self, slot: Slot) -> bool {
+        self.is_broken(slot)
+            && self.record(slot).is_some_and(|channel| channel.flags.any(Flags::LAST_RECEIVED))
+    }
+
     /// Why nobody takes what is sent.
     pub fn broken(&self, slot: Slot) -> Option<FailReason> {
         let channel = self.record(slot)?;
