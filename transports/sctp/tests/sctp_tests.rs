@@ -181,6 +181,32 @@ fn nobody_there_is_an_error() {
     assert_eq!(refused.receive(&mut [0; 100]), Ok(Received::Gone));
 }
 
+/// Before anybody has asked what became of the connecting.
+#[test]
+fn what_was_up_and_is_gone_again_is_decided() {
+    if !has_sctp() {
+        return;
+    }
+    for by_abort in [false, true] {
+        let (endpoint, options) = (endpoint(&["127.0.0.1"], port()), Options::new(8));
+        let listener = Association::listen(&endpoint, &options).unwrap();
+        let mut a = Association::connect(&endpoint, &options).unwrap();
+        let b = End::new(accepted::<Association>(&listener));
+        if by_abort {
+            abort(b)
+        } else {
+            drop(b)
+        }
+        std::thread::sleep(QUIET);
+        let decided = a.finish_connect();
+        assert_ne!(decided, Err(Errno::INPROGRESS), "by abort: {by_abort}");
+        println!("by abort: {by_abort}: {decided:?}");
+        let mut a = End::new(a);
+        let heard = a.hear();
+        assert!(heard == Heard::Gone || heard == Heard::Up && a.hear() == Heard::Gone);
+    }
+}
+
 #[test]
 fn the_streams_are_those_that_both_have() {
     if !has_sctp() {
