@@ -8,7 +8,7 @@ use crate::kernel::{self, Status};
 use crate::notification::Notification;
 use crate::{BACKLOG, Options, Socket, Streams, set_receive_buffer, set_send_buffer, setup, sys};
 use rustix::fd::{AsFd, AsRawFd};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, ipproto, sockopt};
 use seaprox::address::Address;
 use seaprox::sys::{Errno, OwnedFd, RawFd};
 use seaprox_proto::carrier::{Carrier, Received};
@@ -44,17 +44,35 @@ fn socket(endpoint: &Endpoint, options: &Options) -> Result<OwnedFd, Errno> {
     Ok(fd)
 }
 
+/// A socket that may connect.
+pub(crate) fn unconnected(endpoint: &Endpoint, options: &Options) -> Result<OwnedFd, Errno> {
+    let fd = socket(endpoint, options)?;
+    if let Some(port) = endpoint.udp_port() {
+        setup::set_udp_port(fd.as_fd(), port)?;
+    }
+    if !endpoint.local().is_empty() {
+        let local = packed(endpoint.local());
+        sys::set_bytes(fd.as_fd(), kernel::SCTP_SOCKOPT_BINDX_ADD, &local)?;
+    }
+    Ok(fd)
+}
+
 impl Association {
     fn new(fd: OwnedFd) -> Association {
         Association { fd, notification: Notification::default(), is_gone: false }
     }
 
+    /// # Errors
+    /// ENOTCONN: there is no association yet, or not any more.
     fn status(&self) -> Result<Status, Errno> {
-        // EINVAL: there is no association, or not any more.
-        sys::get(self.fd.as_fd(), libc::SCTP_STATUS).map_err(|errno| match errno {
-            Errno::INVAL => Errno::NOTCONN,
-            errno => errno,
-        })
+        let status = sys::get(self.fd.as_fd(), libc::SCTP_STATUS, Status::default());
+        status.map_err(|errno| if errno == Errno::INVAL { Errno::NOTCONN } else { errno })
+    }
+
+    /// Whether anything waits to be received: the news of the association, good or bad, is first.
+    fn has_news(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        !matches!(rustix::net::recv(&self.fd, &mut [0; 1], flags), Err(Errno::AGAIN))
     }
 
     fn gone(&mut self) -> Received {
@@ -67,14 +85,7 @@ impl Socket for Association {
     type Endpoint = Endpoint;
 
     fn connect(endpoint: &Endpoint, options: &Options) -> Result<Association, Errno> {
-        let fd = socket(endpoint, options)?;
-        if let Some(port) = endpoint.udp_port() {
-            setup::set_udp_port(fd.as_fd(), port)?;
-        }
-        if !endpoint.local().is_empty() {
-            let local = packed(endpoint.local());
-            sys::set_bytes(fd.as_fd(), kernel::SCTP_SOCKOPT_BINDX_ADD, &local)?;
-        }
+        let fd = unconnected(endpoint, options)?;
         let peer = packed(endpoint.addresses());
         match sys::set_bytes(fd.as_fd(), kernel::SCTP_SOCKOPT_CONNECTX, &peer) {
             Ok(()) | Err(Errno::INPROGRESS) => Ok(Association::new(fd)),
@@ -82,12 +93,19 @@ impl Socket for Association {
         }
     }
 
-    fn finish_connect(&self) -> Result<(), Errno> {
-        sockopt::socket_error(&self.fd)??;
-        match self.status()?.state {
-            kernel::SCTP_COOKIE_WAIT | kernel::SCTP_COOKIE_ECHOED => Err(Errno::INPROGRESS),
-            state if state >= kernel::SCTP_ESTABLISHED => Ok(()),
-            _ => Err(Errno::NOTCONN),
+    fn finish_connect(&mut self) -> Result<(), Errno> {
+        if self.is_gone {
+            return Err(Errno::NOTCONN);
+        }
+        if let Err(errno) = sockopt::socket_error(&self.fd)? {
+            self.is_gone = true;
+            return Err(errno);
+        }
+        match self.status() {
+            Ok(_) => Ok(()),
+            // The kernel says the same while it connects.
+            Err(Errno::NOTCONN) if !self.has_news() => Err(Errno::INPROGRESS),
+            Err(errno) => Err(errno),
         }
     }
 

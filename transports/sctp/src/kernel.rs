@@ -34,11 +34,6 @@ pub(crate) const SCTP_RESTART: u16 = 2;
 pub(crate) const SCTP_SHUTDOWN_COMP: u16 = 3;
 pub(crate) const SCTP_CANT_STR_ASSOC: u16 = 4;
 
-// `enum sctp_sstat_state`.
-pub(crate) const SCTP_COOKIE_WAIT: i32 = 2;
-pub(crate) const SCTP_COOKIE_ECHOED: i32 = 3;
-pub(crate) const SCTP_ESTABLISHED: i32 = 4;
-
 // A one-to-one socket has one association, and its options are also those of what it accepts: the
 // association id in each structure is 0, SCTP_FUTURE_ASSOC.
 

@@ -115,8 +115,9 @@ pub trait Socket: Carrier + Debug + Sized + Into<OwnedFd> {
     /// What became of the connecting.
     ///
     /// # Errors
-    /// EINPROGRESS: nothing yet; ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH ...: it failed.
-    fn finish_connect(&self) -> Result<(), Errno>;
+    /// EINPROGRESS: nothing yet; ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH ...: it failed, which is said
+    /// once, and ENOTCONN from then on.
+    fn finish_connect(&mut self) -> Result<(), Errno>;
 
     /// Opens a socket that listens, non-blocking. A unix path must not exist.
     ///

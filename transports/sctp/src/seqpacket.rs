@@ -50,7 +50,7 @@ impl Socket for Seqpacket {
     }
 
     /// It was decided at once.
-    fn finish_connect(&self) -> Result<(), Errno> {
+    fn finish_connect(&mut self) -> Result<(), Errno> {
         sockopt::socket_error(&self.fd)?
     }
 

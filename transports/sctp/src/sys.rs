@@ -71,9 +71,10 @@ pub(crate) fn set<T: Plain>(fd: BorrowedFd<'_>, option: c_int, value: &T) -> Res
     if done < 0 { Err(last_error()) } else { Ok(()) }
 }
 
-/// getsockopt(2), at the level of SCTP; of an association 0, which is the only one.
-pub(crate) fn get<T: Plain>(fd: BorrowedFd<'_>, option: c_int) -> Result<T, Errno> {
-    let mut value: T = zeroes();
+/// getsockopt(2), at the level of SCTP. Some options want to be asked with a part of the structure,
+/// such as the kind of an event; zeroes mean the one association there is.
+pub(crate) fn get<T: Plain>(fd: BorrowedFd<'_>, option: c_int, asked: T) -> Result<T, Errno> {
+    let mut value = asked;
     let mut length = size_of::<T>() as socklen_t;
     // SAFETY: the kernel writes at most `length` bytes, and any bits are a `T`.
     let done = unsafe {

@@ -32,8 +32,8 @@ fn ends(test: &str) -> (End<Seqpacket>, End<Seqpacket>) {
 #[test]
 fn packets_arrive_whole_and_in_order_both_ways() {
     let (mut a, mut b) = ends("order");
-    carries_whole_packets_in_order(&mut a, &mut b, 0);
-    carries_whole_packets_in_order(&mut b, &mut a, 0);
+    carries_whole_packets_in_order(&mut a, &mut b, 0, 600);
+    carries_whole_packets_in_order(&mut b, &mut a, 0, 600);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_full_queue_is_said_at_once() {
         assert!(waiting.len() < 1_000, "the queue has no end");
     };
     assert_eq!(errno, Errno::AGAIN);
-    for carrier in &waiting {
+    for carrier in &mut waiting {
         assert_eq!(carrier.finish_connect(), Ok(()));
         let _: Seqpacket = accepted(&listener);
     }
