@@ -77,7 +77,7 @@ static size_t nearly_right(uint64_t *seed, uint16_t *stream)
 	uint32_t channel = 1u << 31 | random_below(seed, 3) << 16 | slot;
 	size_t length = 8 + random_below(seed, 40);
 
-	random_fill(seed, bytes, length);
+	random_fill(seed, bytes, 64);
 	bytes[0] = kinds[random_below(seed, sizeof(kinds))];
 	bytes[1] = random_below(seed, 2);
 	if (random_below(seed, 8))
@@ -126,6 +126,7 @@ static struct message next(enum what what, uint64_t *seed, uint32_t count, uint1
 		message.stream = random_below(seed, streams < 64 ? streams : 64);
 		message.length = PACKET_MAX + 1 + random_below(seed, MESSAGE_MAX - PACKET_MAX);
 		random_fill(seed, bytes, 64);
+		memset(bytes + 64, bytes[0], message.length - 64);
 		break;
 	case STREAMS:
 		message.stream = count % streams;
