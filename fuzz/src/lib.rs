@@ -7,15 +7,17 @@
 //! cargo run --manifest-path fuzz/Cargo.toml --bin listen FILE   replays one file, on stable
 //! ```
 
+mod allow;
 mod arguments;
 mod bytes;
 mod completion;
 mod endpoint;
 mod table;
 
+pub use allow::allow;
 pub use arguments::{arguments, duration};
 pub use completion::completion;
-pub use endpoint::{listen, target};
+pub use endpoint::{link, listen, target};
 pub use table::table;
 
 /// Makes a program of a function that takes bytes: libFuzzer's, or one that is given files.
@@ -66,5 +68,5 @@ mod tests {
         };
     }
 
-    replayed! { listen target arguments duration completion table }
+    replayed! { listen target link allow arguments duration completion table }
 }
