@@ -43,12 +43,12 @@ pub fn link(bytes: &[u8]) {
             while let Some(host) = others.next() {
                 assert!(!others.as_slice().contains(host), "{host} is there twice");
             }
-            let addresses = hosts.iter().filter_map(|host| match host {
+            let mut addresses = hosts.iter().filter_map(|host| match host {
                 SctpHost::Address(address) => Some(*address),
                 SctpHost::Name(_) => None,
             });
             assert!(addresses.clone().all(|address| address.port() == *port), "{hosts:?}");
-            Parts { inet: addresses.last(), path: None, kind: "" }
+            Parts { inet: addresses.next_back(), path: None, kind: "" }
         }
     });
     if let Ok(link) = Link::parse(bytes) {
