@@ -187,16 +187,17 @@ impl Hosts {
         }
     }
 
+    /// `name` has passed [`check_name`].
     fn contains_name(&self, name: &str) -> bool {
         let name = name.strip_suffix('.').unwrap_or(name).as_bytes();
         match self {
             Hosts::AnyName => true,
             Hosts::Name(own) => name.eq_ignore_ascii_case(own.as_bytes()),
-            Hosts::Below(end) => {
-                name.split_at_checked(name.len().wrapping_sub(end.len())).is_some_and(
-                    |(front, rest)| !front.is_empty() && rest.eq_ignore_ascii_case(end.as_bytes()),
-                )
-            }
+            // No name begins with the dot, so it is longer.
+            Hosts::Below(end) => name
+                .len()
+                .checked_sub(end.len())
+                .is_some_and(|front| name[front..].eq_ignore_ascii_case(end.as_bytes())),
             Hosts::V4(..) | Hosts::V6(..) => false,
         }
     }

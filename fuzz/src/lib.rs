@@ -7,17 +7,19 @@
 //! cargo run --manifest-path fuzz/Cargo.toml --bin listen FILE   replays one file, on stable
 //! ```
 
+mod allow;
 mod arguments;
 mod bytes;
 mod completion;
 mod endpoint;
-mod link;
 mod table;
+mod wire;
 
+pub use allow::allow;
 pub use arguments::{arguments, duration};
 pub use completion::completion;
-pub use endpoint::{listen, target};
-pub use link::{demarcator, message};
+pub use endpoint::{link, listen, target};
+pub use wire::{demarcator, message};
 pub use table::table;
 
 /// Makes a program of a function that takes bytes: libFuzzer's, or one that is given files.
@@ -68,5 +70,5 @@ mod tests {
         };
     }
 
-    replayed! { listen target arguments duration completion table message demarcator }
+    replayed! { listen target link allow arguments duration completion table message demarcator }
 }

@@ -187,11 +187,12 @@ fn offers() -> [Arg; 2] {
             .help("Let ingresses name targets: NAME:80, *.NAME:443, 10.0.0.0/8:80-90")
             .long_help(
                 "Let ingresses name targets themselves (--to), as far as a PATTERN fits:\n  \
-                example.org:80,443    this name; it may then resolve to any address at all, also\n                        \
-                one of this machine: allow only names whose owner you trust\n  \
+                example.org:80,443    this name\n  \
                 *.example.org:443     every name below it; * alone is every name\n  \
                 10.0.0.0/8:80-90      these addresses, when they are given as such\n  \
                 [2001:db8::]/32:*     every port, as without any\n\
+                A name that fits may resolve to any address at all, also one of this machine:\n\
+                allow only names whose owner you trust.\n\
                 May be given 64 times [default: none, only targets and services]",
             ),
     ]
