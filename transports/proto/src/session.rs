@@ -347,7 +347,8 @@ impl Session<'_> {
                 self.vacate(index);
             }
         } else if flags.any(Flags::LAST_SENT) && flags.any(Flags::LAST_RECEIVED) {
-            self.owe(index, Flags::OWES_DONE, Flags::OWES_ANY);
+            // A STOP that is owed goes before it.
+            self.owe(index, Flags::OWES_DONE, Flags::default());
         }
     }
 }
