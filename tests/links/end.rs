@@ -323,7 +323,9 @@ impl<'m> End<'m> {
         }
         if world.maybe(stop) {
             self.session.stop(slot, FailReason::HalfClosed);
-            world.stories[serial].part(self.number).stopped = Some(FailReason::HalfClosed);
+            let part = world.stories[serial].part(self.number);
+            part.cut_off();
+            part.stopped = Some(FailReason::HalfClosed);
         }
         if world.maybe(more) {
             let bytes = wanted(&world.habits, &mut world.random);
@@ -390,11 +392,10 @@ impl<'m> End<'m> {
     }
 
     fn leave(&mut self, serial: usize, reason: Option<FailReason>, world: &mut World) {
-        let part = world.stories[serial].part(self.number);
-        let ended = part.told_ended.is_some();
         world.trace(|| format!("{} leaves {serial}: {reason:?}", self.number));
         let part = world.stories[serial].part(self.number);
-        part.left = Some(reason.map_or(Left::InOrder { ended }, Left::Aborted));
+        part.cut_off();
+        part.left = Some(reason.map_or(Left::InOrder, Left::Aborted));
         self.session.close_channel(part.slot, reason);
         assert_eq!(self.session.room(part.slot), 0, "it is nobody's now");
     }

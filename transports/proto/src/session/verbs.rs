@@ -198,7 +198,8 @@ impl Session<'_> {
 
     /// The channel's user is gone. `None`: in order, what was sent before is the end; else both
     /// directions break off, RESET is owed, or STOP if FIN was sent. What was received and not read
-    /// is dropped, and the far end is told (STOP). The slot is not the caller's any more; it becomes vacant when the far end knows.
+    /// is dropped, and the far end is told (STOP). The slot is not the caller's any more; it becomes
+    /// vacant when the far end knows.
     pub fn close_channel(&mut self, slot: Slot, reason: Option<FailReason>) {
         let Some(index) = self.index(slot) else { return };
         let flags = self.channels[index].flags;
