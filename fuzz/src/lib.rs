@@ -11,11 +11,13 @@ mod arguments;
 mod bytes;
 mod completion;
 mod endpoint;
+mod link;
 mod table;
 
 pub use arguments::{arguments, duration};
 pub use completion::completion;
 pub use endpoint::{listen, target};
+pub use link::{demarcator, message};
 pub use table::table;
 
 /// Makes a program of a function that takes bytes: libFuzzer's, or one that is given files.
@@ -66,5 +68,5 @@ mod tests {
         };
     }
 
-    replayed! { listen target arguments duration completion table }
+    replayed! { listen target arguments duration completion table message demarcator }
 }

@@ -26,8 +26,8 @@ pub trait Carrier {
     /// the greatest size: see [`Demarcator::room`](crate::demarcator::Demarcator::room).
     ///
     /// # Errors
-    /// EAGAIN: there is nothing now; the descriptor will become readable. EMSGSIZE: a packet was
-    /// larger than the room, and its rest is lost. Any other: the carrier is of no more use.
+    /// EAGAIN: there is nothing now; the descriptor will become readable. Any other: the carrier is
+    /// of no more use.
     fn receive(&mut self, room: &mut [u8]) -> Result<Received, Errno>;
 }
 
@@ -40,7 +40,8 @@ pub enum Received {
         stream: u16,
         /// How many bytes were put at the start of the room.
         bytes: usize,
-        /// They complete the packet. Said with its last bytes, never after them.
+        /// They complete the packet. Said with its last bytes, never after them: a room that is full
+        /// without an end means that the packet is larger.
         end: bool,
     },
     /// The association is up.

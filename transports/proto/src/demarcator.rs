@@ -97,7 +97,7 @@ mod tests {
     fn config() -> ProptestConfig {
         let usual = ProptestConfig::default();
         match cfg!(miri) {
-            true => ProptestConfig { cases: 8, failure_persistence: None, ..usual },
+            true => ProptestConfig { cases: 3, failure_persistence: None, ..usual },
             false => usual,
         }
     }

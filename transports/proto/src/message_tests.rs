@@ -1,6 +1,7 @@
 use super::*;
 use core::net::{IpAddr, SocketAddr};
 use proptest::prelude::*;
+use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
@@ -8,7 +9,7 @@ use std::vec::Vec;
 fn config() -> ProptestConfig {
     let usual = ProptestConfig::default();
     match cfg!(miri) {
-        true => ProptestConfig { cases: 16, failure_persistence: None, ..usual },
+        true => ProptestConfig { cases: 6, failure_persistence: None, ..usual },
         false => ProptestConfig { cases: 2048, ..usual },
     }
 }
@@ -168,7 +169,8 @@ proptest! {
     }
 
     #[test]
-    fn a_close_says_as_much_as_fits(text in "(\\PC){0,80}") {
+    fn a_close_says_as_much_as_fits(text in prop::collection::vec(any::<char>(), 0..80)) {
+        let text = String::from_iter(text);
         let message = Message::close(FailReason::Shutdown, &text);
         let Message::Close { reason: 12, text: said } = message else { panic!("{message:?}") };
         let said = str::from_utf8(said).unwrap();
@@ -262,7 +264,7 @@ fn a_header_is_what_data_begins_with() {
 fn every_channel_has_a_stream_of_its_own() {
     let mut streams = vec![false; 1 << 16];
     streams[0] = true;
-    for slot in 0..CHANNELS_MAX {
+    for slot in (0..CHANNELS_MAX).step_by(if cfg!(miri) { 601 } else { 1 }) {
         for by_initiator in [false, true] {
             let stream = ChannelId::new(by_initiator, slot, slot).stream();
             assert_eq!(u32::from(stream), 1 + 2 * u32::from(slot) + u32::from(by_initiator));

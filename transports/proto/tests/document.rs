@@ -1,0 +1,235 @@
+//! docs/protocol.md and the code say the same: every example both ways, every limit, every reason.
+
+use seaprox::fail::FailReason;
+use seaprox_proto::message::{
+    CHANNELS_MAX, DATA_HEADER_BYTES, Malformed, Message, NAME_BYTES_MAX, PACKET_BYTES,
+    TEXT_BYTES_MAX, Target, data_header, parse,
+};
+use std::collections::BTreeSet;
+
+const DOCUMENT: &str = include_str!("../../../docs/protocol.md");
+
+/// The lines between ```` ```name ```` and ```` ``` ````.
+fn block(name: &str) -> Vec<&'static str> {
+    let lines = DOCUMENT.lines().skip_while(|line| line.strip_prefix("```") != Some(name)).skip(1);
+    let lines: Vec<_> = lines.take_while(|line| *line != "```").collect();
+    assert!(!lines.is_empty(), "there is no block {name}");
+    lines
+}
+
+/// The bytes of a line of hexadecimal, which begins with four blanks.
+fn hexadecimal(line: &str) -> Option<Vec<u8>> {
+    let digits = line.strip_prefix("    ")?;
+    let bytes = digits.split(' ').map(|two| u8::from_str_radix(two, 16));
+    Some(bytes.collect::<Result<_, _>>().unwrap_or_else(|_| panic!("{line:?}")))
+}
+
+/// What is described in a line, and the bytes in the lines after it.
+fn examples(lines: &[&'static str]) -> Vec<(&'static str, Vec<u8>)> {
+    let mut examples = Vec::<(&str, Vec<u8>)>::new();
+    for line in lines {
+        match hexadecimal(line) {
+            Some(bytes) => examples.last_mut().expect("bytes of something").1.extend(bytes),
+            None => examples.push((line.trim_start(), Vec::new())),
+        }
+    }
+    examples
+}
+
+/// A message as the document writes it.
+fn described(message: &Message<'_>) -> String {
+    let text = |bytes: &[u8]| format!("\"{}\"", bytes.escape_ascii());
+    match *message {
+        Message::Pad => "PAD".into(),
+        Message::Hello(hello) => format!(
+            "HELLO versions={}..={} flags={} channels_max={} initial_credit={} credit_max={} idle_seconds={}",
+            hello.version_min,
+            hello.version_max,
+            hello.flags,
+            hello.channels_max,
+            hello.initial_credit,
+            hello.credit_max,
+            hello.idle_seconds,
+        ),
+        Message::Data { channel, fin, bytes } => {
+            let fin = if fin { " fin" } else { "" };
+            format!("DATA channel={:08x}{fin} bytes={}", channel.0, text(bytes))
+        }
+        Message::Credit { channel, max_offset } => {
+            format!("CREDIT channel={:08x} max_offset={max_offset}", channel.0)
+        }
+        Message::Open { channel, credit, target, client } => {
+            let target = match target {
+                Target::Service(name) => format!("service:{}", text(name)),
+                Target::Name(name, port) => format!("name:{}:{port}", text(name)),
+                Target::V4(ip, port) => std::net::SocketAddr::from((ip, port)).to_string(),
+                Target::V6(ip, port) => std::net::SocketAddr::from((ip, port)).to_string(),
+            };
+            let client = client.map_or("none".into(), |client| client.to_string());
+            format!(
+                "OPEN channel={:08x} credit={credit} target={target} client={client}",
+                channel.0
+            )
+        }
+        Message::Opened { channel, credit } => {
+            format!("OPENED channel={:08x} credit={credit}", channel.0)
+        }
+        Message::Reset { channel, reason, final_offset } => {
+            format!("RESET channel={:08x} reason={reason} final_offset={final_offset}", channel.0)
+        }
+        Message::Stop { channel, reason } => {
+            format!("STOP channel={:08x} reason={reason}", channel.0)
+        }
+        Message::Done { channel } => format!("DONE channel={:08x}", channel.0),
+        Message::Ping(value) => format!("PING {value:016x}"),
+        Message::Pong(value) => format!("PONG {value:016x}"),
+        Message::Close { reason, text: said } => {
+            format!("CLOSE reason={reason} text={}", text(said))
+        }
+        Message::Goaway { last } => format!("GOAWAY last={:08x}", last.0),
+        Message::Skipped => "SKIPPED".into(),
+    }
+}
+
+fn check(description: &str, bytes: &[u8]) {
+    let (message, length) = parse(bytes).unwrap_or_else(|_| panic!("{description}: {bytes:02x?}"));
+    assert_eq!(length, bytes.len(), "{description}");
+    assert_eq!(described(&message), description);
+    let mut out = vec![0xee; length + 1];
+    assert_eq!(message.emit(&mut out), Some(length), "{description}");
+    assert_eq!(&out[..length], bytes, "{description}");
+    assert_eq!(out[length], 0xee, "{description} is longer than it says");
+    if let Message::Data { channel, fin, bytes: payload } = message {
+        let header = data_header(channel, fin, payload.len() as u16);
+        assert_eq!(header, bytes[..DATA_HEADER_BYTES], "{description}");
+    }
+}
+
+/// What kind and form an example is of: its name, and of OPEN both families, of DATA the flag.
+fn form(description: &str) -> String {
+    let word = |key: &str| description.split(' ').find_map(|word| word.strip_prefix(key));
+    let family = |address: &str| match address.split(':').next() {
+        Some(kind @ ("service" | "name" | "none")) => kind.to_owned(),
+        _ => if address.starts_with('[') { "v6" } else { "v4" }.to_owned(),
+    };
+    let name = description.split(' ').next().unwrap_or_default();
+    match (name, word("target="), word("client=")) {
+        ("OPEN", Some(target), Some(client)) => {
+            format!("OPEN {} {}", family(target), family(client))
+        }
+        ("DATA", ..) if description.contains(" fin ") => "DATA fin".into(),
+        _ => name.into(),
+    }
+}
+
+#[test]
+fn every_message_is_what_its_bytes_say() {
+    let examples = examples(&block("messages"));
+    for (description, bytes) in &examples {
+        check(description, bytes);
+    }
+    let forms: BTreeSet<_> = examples.iter().map(|(description, _)| form(description)).collect();
+    let forms: Vec<_> = forms.iter().map(String::as_str).collect();
+    let all = [
+        "CLOSE",
+        "CREDIT",
+        "DATA",
+        "DATA fin",
+        "DONE",
+        "GOAWAY",
+        "HELLO",
+        "OPEN name v6",
+        "OPEN service none",
+        "OPEN service v4",
+        "OPEN v4 none",
+        "OPEN v6 v4",
+        "OPENED",
+        "PAD",
+        "PING",
+        "PONG",
+        "RESET",
+        "SKIPPED",
+        "STOP",
+    ];
+    assert_eq!(forms, all, "each kind and family has an example");
+}
+
+#[test]
+fn what_is_to_be_skipped_is_skipped() {
+    for bytes in block("skipped").into_iter().filter_map(hexadecimal) {
+        assert_eq!(parse(&bytes), Ok((Message::Skipped, bytes.len())), "{bytes:02x?}");
+    }
+}
+
+#[test]
+fn what_is_no_message_is_refused() {
+    for (description, bytes) in examples(&block("malformed")) {
+        assert_eq!(parse(&bytes), Err(Malformed), "{description}");
+    }
+}
+
+/// A link, packet by packet: `WHO, stream N, N bytes`, then its messages.
+#[test]
+fn an_exchange_is_made_of_its_messages() {
+    let lines = block("exchange");
+    let is_packet = |line: &str| !line.starts_with(' ');
+    let mut rest = &lines[..];
+    let mut packets = 0;
+    while let [head, after @ ..] = rest {
+        let end = after.iter().position(|line| is_packet(line)).unwrap_or(after.len());
+        let messages = examples(&after[..end]);
+        rest = &after[end..];
+        packets += 1;
+        let parts: Vec<_> = head.split([',', ' ']).filter(|part| !part.is_empty()).collect();
+        let &["initiator" | "acceptor", "stream", stream, bytes, "bytes"] = &parts[..] else {
+            panic!("{head:?}");
+        };
+        for (description, bytes) in &messages {
+            check(description, bytes);
+        }
+        // As a receiver takes it apart.
+        let packet: Vec<u8> = messages.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
+        assert_eq!(bytes.parse(), Ok(packet.len()), "{head}");
+        let mut left = &packet[..];
+        for (description, _) in &messages {
+            let (message, length) = parse(left).unwrap();
+            assert_eq!(described(&message), *description);
+            let own = message.channel().map_or(0, |channel| channel.stream());
+            assert_eq!(stream.parse(), Ok(own), "{description}");
+            left = &left[length..];
+        }
+        assert_eq!(left, []);
+    }
+    assert!(packets > 10, "the exchange has only {packets} packets");
+}
+
+/// The cells of a row of a table.
+fn cells(line: &str) -> Vec<&str> {
+    line.trim_matches('|').split('|').map(str::trim).collect()
+}
+
+#[test]
+fn every_reason_has_its_row() {
+    let rows = DOCUMENT.lines().skip_while(|line| *line != "## Reasons");
+    let rows = rows.take_while(|line| *line != "## Examples");
+    let rows: Vec<_> = rows.filter(|line| line.starts_with('|')).skip(2).map(cells).collect();
+    assert_eq!(rows.len(), FailReason::ALL.len());
+    for (row, reason) in rows.iter().zip(FailReason::ALL) {
+        assert_eq!(row[..2], [&(reason as u8).to_string()[..], reason.name()]);
+    }
+}
+
+#[test]
+fn every_limit_is_the_one_that_is_compiled_in() {
+    let limit = |what: &str| -> usize {
+        let row = DOCUMENT.lines().map(cells).find(|row| row[0] == what && row.len() == 2);
+        let row = row.unwrap_or_else(|| panic!("no limit of {what}"));
+        let digits: String = row[1].chars().filter(char::is_ascii_digit).collect();
+        digits.parse().unwrap()
+    };
+    assert_eq!(limit("a packet"), PACKET_BYTES);
+    assert_eq!(limit("the bytes of one DATA"), PACKET_BYTES - DATA_HEADER_BYTES);
+    assert_eq!(limit("channels an end has open"), usize::from(CHANNELS_MAX));
+    assert_eq!(limit("a service or host name"), NAME_BYTES_MAX);
+    assert_eq!(limit("the text of CLOSE"), TEXT_BYTES_MAX);
+}
