@@ -297,13 +297,12 @@ impl Session<'_> {
         window::begin(channel, self.terms, first, now);
     }
 
-    /// Makes a channel a vacant record.
+    /// Makes a channel, whose user is gone, a vacant record.
     fn vacate(&mut self, index: usize) {
         self.drop_received(index);
         if self.channels[index].flags.has(Flags::OWING) {
             self.lists.owing.remove(self.channels, index);
         }
-        self.lists.schedule.remove(self.channels, index);
         let generation = (self.channels[index].generation + 1) & 0x7fff;
         self.channels[index] = Channel { generation, ..Channel::VACANT };
         self.lists.open[index % 2] -= 1;
@@ -316,7 +315,6 @@ impl Session<'_> {
     fn drop_received(&mut self, index: usize) {
         let channel = &mut self.channels[index];
         channel.flags.set(Flags::DROPPING);
-        channel.flags.clear(Flags::OWES_CREDIT);
         channel.queue.pop(&mut self.pool, u32::MAX);
         channel.consumed = channel.received;
         window::end(channel, &mut self.pool, self.terms);
@@ -352,7 +350,8 @@ impl Session<'_> {
                 self.vacate(index);
             }
         } else if flags.any(Flags::LAST_SENT) && flags.any(Flags::LAST_RECEIVED) {
-            self.owe(index, Flags::OWES_DONE, Flags::OWES_ANY);
+            // A STOP that is owed goes before it.
+            self.owe(index, Flags::OWES_DONE, Flags::default());
         }
     }
 }

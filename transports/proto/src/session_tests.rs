@@ -234,6 +234,22 @@ fn after_fin_a_failure_is_a_stop() {
 }
 
 #[test]
+fn who_leaves_with_bytes_unread_says_so_before_the_last_word() {
+    let mut memory = memory();
+    let mut pair = Pair::up(&mut memory);
+    let (near, far) = pair.open(0, 0);
+    pair.ends[1].accept(far);
+    pair.send(0, near, b"unread");
+    pair.ends[0].finish(near);
+    pair.run();
+    pair.ends[1].close_channel(far, None);
+    assert_eq!(pair.run(), [(0, Heard::Stopped(near)), (0, Heard::Ended(near))]);
+    pair.ends[0].close_channel(near, None);
+    pair.run();
+    pair.assert_quiet();
+}
+
+#[test]
 fn credit_is_what_may_be_sent_and_comes_back() {
     let mut memory = memory();
     let mut pair = Pair::with(&mut memory, |config| config.first_offset = u32::MAX - 100);

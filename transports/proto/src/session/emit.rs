@@ -108,6 +108,10 @@ impl Session<'_> {
             } else if owes(Flags::OWES_CREDIT) {
                 let max_offset = record.granted;
                 (Message::Credit { channel, max_offset }, Flags::OWES_CREDIT, Flags::default())
+            } else if owes(Flags::OWES_STOP) {
+                // Before FIN, or the far end might think that all is well, and leave.
+                let reason = record.stop_sent.into();
+                (Message::Stop { channel, reason }, Flags::OWES_STOP, Flags::STOP_SENT)
             } else if owes(Flags::OWES_RESET) {
                 let reason = record.reset_sent.into();
                 let message = Message::Reset { channel, reason, final_offset: record.sent };
@@ -115,9 +119,6 @@ impl Session<'_> {
             } else if owes(Flags::OWES_FIN) && opened {
                 let message = Message::Data { channel, fin: true, bytes: &[] };
                 (message, Flags::OWES_FIN, Flags::FIN_SENT)
-            } else if owes(Flags::OWES_STOP) {
-                let reason = record.stop_sent.into();
-                (Message::Stop { channel, reason }, Flags::OWES_STOP, Flags::STOP_SENT)
             } else if owes(Flags::OWES_DONE) {
                 (Message::Done { channel }, Flags::OWES_DONE, Flags::default())
             } else {

@@ -169,17 +169,19 @@ impl Session<'_> {
             self.lists.schedule.remove(self.channels, index);
         }
         self.hear_last_word(index, Flags::RESET_RECEIVED);
+        self.owe(index, Flags::default(), Flags::OWES_STOP);
         let heard = self.unless_closed(index, Heard::Ended);
         self.settle(index);
         Ok(heard)
     }
 
-    /// The far end says nothing more: it needs no credit, and nothing is to be stopped.
+    /// The far end says nothing more, so it needs no credit. (A STOP that is owed stays owed: it tells
+    /// that bytes were not read.)
     fn hear_last_word(&mut self, index: usize, word: Flags) {
         let channel = &mut self.channels[index];
         channel.flags.set(word);
         window::close(channel, &mut self.pool, self.terms);
-        self.owe(index, Flags::default(), Flags::OWES_CREDIT | Flags::OWES_STOP);
+        self.owe(index, Flags::default(), Flags::OWES_CREDIT);
     }
 
     fn handle_stop(&mut self, id: ChannelId, reason: u16) -> Result<Heard<'static>, FailReason> {

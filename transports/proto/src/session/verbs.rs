@@ -189,16 +189,20 @@ impl Session<'_> {
     /// Nothing more will be read: STOP is owed, and what is there or still arrives is dropped.
     pub fn stop(&mut self, slot: Slot, reason: FailReason) {
         if let Some(index) = self.index(slot) {
-            self.drop_received(index);
             self.stop_at(index, reason);
         }
     }
 
     fn stop_at(&mut self, index: usize, reason: FailReason) {
+        let is_unread = self.channels[index].unconsumed() > 0;
+        self.drop_received(index);
         let channel = &mut self.channels[index];
-        let pointless =
-            Flags::LAST_RECEIVED | Flags::STOP_SENT | Flags::OWES_RESET | Flags::RESET_SENT;
-        let stop = if channel.flags.any(pointless) { Flags::default() } else { Flags::OWES_STOP };
+        let is_over =
+            Flags::STOP_SENT | Flags::RESET_RECEIVED | Flags::RESET_SENT | Flags::OWES_RESET;
+        // After FIN there is nothing to stop, but the far end is to know if it was not read.
+        let is_read = channel.flags.has(Flags::FIN_RECEIVED) && !is_unread;
+        let is_pointless = is_read || channel.flags.any(is_over | Flags::DONE_RECEIVED);
+        let stop = if is_pointless { Flags::default() } else { Flags::OWES_STOP };
         if stop == Flags::OWES_STOP {
             channel.stop_sent = reason as u8;
         }
@@ -207,7 +211,8 @@ impl Session<'_> {
 
     /// The channel's user is gone. `None`: in order, what was sent before is the end; else both
     /// directions break off, RESET is owed, or STOP if FIN was sent. What was received and not read
-    /// is dropped. The slot is not the caller's any more; it becomes vacant when the far end knows.
+    /// is dropped, and the far end is told (STOP). The slot is not the caller's any more; it becomes
+    /// vacant when the far end knows.
     pub fn close_channel(&mut self, slot: Slot, reason: Option<FailReason>) {
         let Some(index) = self.index(slot) else { return };
         let flags = self.channels[index].flags;
@@ -215,10 +220,10 @@ impl Session<'_> {
         let is_answered =
             is_ours(index) || flags.any(Flags::OPENED | Flags::OWES_OPENED | Flags::OWES_RESET);
         let reason = if is_answered { reason } else { reason.or(Some(FailReason::Reset)) };
-        self.drop_received(index);
         self.lists.schedule.remove(self.channels, index);
         match reason {
             Some(reason) if !flags.any(Flags::LAST_SENT | Flags::OWES_RESET) => {
+                self.drop_received(index);
                 self.channels[index].reset_sent = reason as u8;
                 self.owe(index, Flags::OWES_RESET, Flags::OWES_ANY);
             }
