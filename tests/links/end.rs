@@ -8,7 +8,9 @@ use seaprox::fail::FailReason;
 use seaprox::sim::Random;
 use seaprox::time::Instant;
 use seaprox_proto::demarcator::Demarcator;
-use seaprox_proto::message::{DATA_HEADER_BYTES, Message, PACKET_BYTES, Target, parse};
+use seaprox_proto::message::{
+    CHANNELS_MAX, DATA_HEADER_BYTES, Message, PACKET_BYTES, Target, parse,
+};
 use seaprox_proto::session::{Ended, Heard, Refused, Session, Slot};
 
 /// What both ends and the oracle look at.
@@ -71,7 +73,7 @@ impl<'m> End<'m> {
 
     pub(crate) fn start(&mut self, now: Instant) {
         assert!(self.is_down);
-        self.session.start(now);
+        self.session.start(CHANNELS_MAX, now);
         (self.is_down, self.closing) = (false, false);
         self.demarcator = Demarcator::new();
         self.packet.clear();

@@ -138,6 +138,11 @@ impl Carrier for Association {
         self.fd.as_raw_fd()
     }
 
+    fn channels_max(&self) -> u16 {
+        // Without an association there are none, and it ends soon.
+        self.streams().map_or(0, Streams::channels)
+    }
+
     fn send(&mut self, stream: u16, packet: &[u8]) -> Result<(), Errno> {
         sys::send(self.fd.as_fd(), stream, packet).map(|sent| debug_assert_eq!(sent, packet.len()))
     }
