@@ -32,9 +32,6 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// After how long without a word of the far end a link is dead, in milliseconds.
-const IDLE_MILLIS: u32 = 15_000;
-
 /// How long a carrier may take to be connected and greeted, in milliseconds.
 const CONNECT_MILLIS: u32 = 10_000;
 
@@ -49,13 +46,13 @@ const fn carrier_options() -> seaprox_sctp::Options {
     seaprox_sctp::Options::new(CHANNELS)
 }
 
-fn session_config(role: Role, peer_channels_max: u16) -> Config {
+fn session_config(role: Role, peer_channels_max: u16, idle_millis: u32) -> Config {
     Config {
         role,
         // The carrier knows better.
         streams: false,
         peer_channels_max,
-        idle_millis: IDLE_MILLIS,
+        idle_millis,
         opens_per_second_max: OPENS_PER_SECOND_MAX,
         first_offset: 0,
     }
@@ -85,12 +82,13 @@ pub fn run_ingress(config: &IngressConfig) -> ExitCode {
     };
     let at = format!("{} for {}", shown(&config.listens), config.link);
     let carrier = carrier_options();
+    let session = session_config(Role::Initiator, 0, config.link_timeout_millis);
     match &config.link {
         Link::Seqpacket(path) => {
             let path: &'static [u8] = Vec::leak(path.as_bytes().to_vec());
             let connect = ToPath { path, options: carrier };
             ground.serve(&at, move |thread, table| {
-                ingress(thread, table, listeners, connect, dest_options, options);
+                ingress(thread, table, listeners, connect, session, dest_options, options);
             })
         }
         Link::Sctp { hosts, port } => {
@@ -105,7 +103,7 @@ pub fn run_ingress(config: &IngressConfig) -> ExitCode {
                 peer: Address::UNKNOWN,
             };
             ground.serve(&at, move |thread, table| {
-                ingress(thread, table, listeners, connect, dest_options, options);
+                ingress(thread, table, listeners, connect, session, dest_options, options);
             })
         }
     }
@@ -117,12 +115,13 @@ fn ingress<A: Connect>(
     table: Table<'_>,
     listeners: &[(seaprox::sys::RawFd, seaprox_tcp::AtEnd)],
     connect: A,
+    session: Config,
     dest_options: DestOptions,
     options: Options,
 ) {
     let mut memories = locked(&LINK_MEMORIES[thread.number]);
     let listeners = listeners.iter().map(|&(fd, at_end)| Listener::new(Linux, fd, at_end));
-    let link = memories[0].link(0, session_config(Role::Initiator, 0));
+    let link = memories[0].link(0, session);
     let seed = dest_options.seed.wrapping_add(thread.number as u32).wrapping_mul(0x9e37_79b9);
     let dest = LinkDest::new(link, connect, DestOptions { seed, ..dest_options });
     thread.run(table, Listeners::new(listeners), dest, options);
@@ -135,6 +134,7 @@ pub fn run_egress(config: &EgressConfig) -> ExitCode {
     let listening = LinkListening::open(&config.link, &carrier_options())
         .unwrap_or_else(|refused| fail(refused.code, refused.line));
     let offer = Offer::of(config);
+    let session = session_config(Role::Acceptor, CHANNELS, config.link_timeout_millis);
     let names = offer.targets.iter().any(|target| matches!(target, Target::Name(..)));
     ground.resolve(names || !config.allowed.patterns().is_empty());
     let dial_options = ground.dial_options();
@@ -146,8 +146,12 @@ pub fn run_egress(config: &EgressConfig) -> ExitCode {
     let listener: &'static OwnedFd = Box::leak(Box::new(listener));
     let is_sctp = matches!(config.link, Link::Sctp { .. });
     ground.serve(&config.link, move |thread, table| match is_sctp {
-        true => egress::<Association>(thread, table, listener, offer, dial_options, options),
-        false => egress::<Seqpacket>(thread, table, listener, offer, dial_options, options),
+        true => {
+            egress::<Association>(thread, table, listener, session, offer, dial_options, options)
+        }
+        false => {
+            egress::<Seqpacket>(thread, table, listener, session, offer, dial_options, options)
+        }
     })
 }
 
@@ -156,6 +160,7 @@ fn egress<S: Socket>(
     thread: Thread,
     table: Table<'_>,
     listener: &'static OwnedFd,
+    session: Config,
     offer: Offer,
     dial_options: seaprox_tcp::DialOptions,
     options: Options,
@@ -163,8 +168,7 @@ fn egress<S: Socket>(
     let mut memories = locked(&LINK_MEMORIES[thread.number]);
     let mut places = locked(&NAME_PLACES[thread.number]);
     let accept = carriers::From::<S>::new(listener);
-    let config = session_config(Role::Acceptor, CHANNELS);
-    let source = LinkSource::new(accept, &mut memories, config);
+    let source = LinkSource::new(accept, &mut memories, session);
     let chooser = Chooser(Services::new(offer.services, offer.allowed, &mut places));
     let dialer = Dialer::choosing(Linux, offer.targets, chooser, &RESOLVER, dial_options);
     thread.run(table, source, dialer, options);
