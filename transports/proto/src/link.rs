@@ -169,7 +169,7 @@ const fn ready(readable: bool, writable: bool, error: bool) -> Ready {
 impl<'m, C: Carrier> Link<'m, C> {
     /// The carrier is up, and leads to `peer`.
     pub fn start(&mut self, carrier: C, peer: Address, now: Instant) {
-        debug_assert!(self.is_down());
+        debug_assert!(self.is_down() && self.outgoing.filled == 0);
         self.session.start(carrier.channels_max(), now);
         self.carrier = Some(carrier);
         self.peer = peer;
@@ -327,7 +327,8 @@ impl<'m, C: Carrier> Link<'m, C> {
 
     /// Sends what was put together and what is owed.
     fn flush(&mut self) {
-        while !self.outgoing.blocked && self.dead.is_none() {
+        // Without a carrier what is owed is owed to nobody: it must not go to the next far end.
+        while self.carrier.is_some() && !self.outgoing.blocked && self.dead.is_none() {
             let Some(stream) = self.session.owes() else { break };
             if !self.make_room(stream, 1) {
                 break;
@@ -353,6 +354,10 @@ impl<'m, C: Carrier> Link<'m, C> {
         target: Target<'_>,
         client: Option<SocketAddr>,
     ) -> Result<Handle, Refused> {
+        if self.carrier.is_none() || self.dead.is_some() {
+            // The session does not know yet, and what it says now would come before the next hello.
+            return Err(Refused::Because(FailReason::Unreachable));
+        }
         // On a stream that is not known before: in a packet of its own.
         if C::STREAMS && !self.send() {
             return Err(Refused::NoRoom);
