@@ -51,7 +51,7 @@ pub const fn link_chunks(connections: usize, threads: usize) -> usize {
 pub const fn links_bytes(connections: usize, threads: usize) -> usize {
     let chunks = link_chunks(connections, threads) * (4096 + 4);
     let channels = link_channels(connections, threads) * 2 * 96;
-    threads * LINKS * (chunks + channels + 2 * 16_384 + 64)
+    threads * LINKS * (chunks + channels + 2 * 32_768 + 64)
 }
 
 /// Reads the sizes; `None` is a variable that is not set. An error says what to do.
