@@ -35,7 +35,8 @@ fn main() {
     std::fs::write(Path::new(&directory).join("sizes.rs"), constants).expect("OUT_DIR is writable");
     println!(
         "cargo::warning={connections} connections on {threads} threads: at most {} bytes of user \
-         memory",
-        bound::user_bytes(connections, threads)
+         memory, and {} more for links in an ingress or an egress",
+        bound::user_bytes(connections, threads),
+        bound::links_bytes(connections, threads)
     );
 }

@@ -46,12 +46,12 @@ pub const fn link_chunks(connections: usize, threads: usize) -> usize {
     let chunks = channels * 2 * (first_bytes / 4096);
     if chunks < 512 { 512 } else { chunks }
 }
-/// The most memory that links take beside, in an ingress or an egress: a chunk and its place, two
-/// records a channel, two packets.
+/// The most memory that links take beside, in an ingress or an egress: chunks and their places, two
+/// records a channel, two packets; and a thread's names.
 pub const fn links_bytes(connections: usize, threads: usize) -> usize {
     let chunks = link_chunks(connections, threads) * (4096 + 4);
-    let channels = link_channels(connections, threads) * 2 * 96;
-    threads * LINKS * (chunks + channels + 2 * 16_384 + 64)
+    let channels = link_channels(connections, threads) * 2 * 80;
+    threads * (LINKS * (chunks + channels + 2 * 32_768 + 64) + 17_408)
 }
 
 /// Reads the sizes; `None` is a variable that is not set. An error says what to do.

@@ -69,6 +69,8 @@ impl Kernel {
 pub struct Limits<'p> {
     /// The parts of the user memory.
     pub parts: &'p [Part],
+    /// What an ingress or an egress takes beside.
+    pub links: Part,
     /// What is to be held open.
     pub wish: Wish,
     /// What this machine grants.
@@ -93,6 +95,7 @@ impl fmt::Display for Limits<'_> {
             bytes(f, part.name, part.bytes as u64)?;
         }
         bytes(f, "total", parts.iter().map(|part| part.bytes as u64).sum())?;
+        bytes(f, self.links.name, self.links.bytes as u64)?;
 
         writeln!(f, "\ndescriptors, at most")?;
         count(f, "two for each connection", 2 * connections)?;
@@ -172,8 +175,9 @@ mod tests {
     fn aligned_and_summed() {
         let parts = [Part { name: "table", bytes: 1000 }, Part { name: "log", bytes: 2000 }];
         let wish = Wish { connections: 100, threads: 2, listeners: 1, pipes: pipes_for(100, 0) };
-        let limits =
-            Limits { parts: &parts, wish, kernel: KERNEL, socket_buffer_bytes: Some(8192) };
+        let links = Part { name: "links", bytes: 7000 };
+        let (kernel, socket_buffer_bytes) = (KERNEL, Some(8192));
+        let limits = Limits { parts: &parts, links, wish, kernel, socket_buffer_bytes };
         let text = limits.to_string();
         let number = |name: &str, nth: usize| -> u64 {
             let mut lines = text.lines().filter(|line| line.trim_start().starts_with(name));
@@ -181,6 +185,7 @@ mod tests {
             line[44..61].trim().parse().unwrap()
         };
         assert_eq!(number("total", 0), 3000);
+        assert_eq!(number("links", 0), 7000);
         assert_eq!(number("total", 1), wish.needed());
         assert_eq!(number("total", 2), 200 * 256 * 1024);
         assert_eq!(number("tuned", 0), 100 * 2 * (10 << 20));

@@ -3,15 +3,16 @@
 use crate::activation::Passed;
 use crate::allow::Allowed;
 use crate::args::{Ask, EgressConfig, IngressConfig};
-use crate::bound::link_channels;
+use crate::bound::{LINKS, link_channels};
 use crate::carriers::{self, ToHosts, ToPath};
 use crate::endpoint::{self, Link, Listen, SctpHost};
 use crate::exit::{ExitCode, fail};
 use crate::fixed::{heard, leak_targets, open, when_full};
 use crate::listening::{CannotListen, LinkListening};
-use crate::memory::{LINK_MEMORIES, MAX_NUM_CONNECTIONS, NAME_PLACES, NUM_THREADS, RESOLVER};
+use crate::memory::{LinkMemory, MAX_NUM_CONNECTIONS, NUM_THREADS, RESOLVER};
 use crate::nofile::Wish;
 use crate::proxy::{Ground, Thread};
+use crate::sys;
 use seaprox::address::Address;
 use seaprox::fail::FailReason;
 use seaprox::relay::PipeLimits;
@@ -26,11 +27,13 @@ use seaprox_proto::session::{Config, Role};
 use seaprox_proto::source::LinkSource;
 use seaprox_proto::wanted::Wanted;
 use seaprox_sctp::{Association, Endpoint, Seqpacket, Socket};
-use seaprox_tcp::{Chosen, Dialer, Listener, Listeners, Names, Service, Services, Target, Targets};
+use seaprox_tcp::{
+    Chosen, Dialer, Listener, Listeners, Names, Places, Service, Services, Target, Targets,
+};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// How long a carrier may take to be connected and greeted, in milliseconds.
 const CONNECT_MILLIS: u32 = 10_000;
@@ -60,7 +63,7 @@ fn session_config(role: Role, peer_channels_max: u16, idle_millis: u32) -> Confi
 
 /// What the limits of an end of links need: one descriptor a connection, no pipes.
 fn wish(connections: usize, threads: usize, listeners: usize) -> Wish {
-    let links = threads * crate::bound::LINKS;
+    let links = threads * LINKS;
     Wish { connections, threads, listeners: listeners + links, pipes: PipeLimits::default() }
 }
 
@@ -83,12 +86,13 @@ pub fn run_ingress(config: &IngressConfig) -> ExitCode {
     let at = format!("{} for {}", shown(&config.listens), config.link);
     let carrier = carrier_options();
     let session = session_config(Role::Initiator, 0, config.link_timeout_millis);
+    let links = Links { memories: Memories::ask(ground.threads), session };
     match &config.link {
         Link::Seqpacket(path) => {
             let path: &'static [u8] = Vec::leak(path.as_bytes().to_vec());
             let connect = ToPath { path, options: carrier };
             ground.serve(&at, move |thread, table| {
-                ingress(thread, table, listeners, connect, session, dest_options, options);
+                ingress(thread, table, links, listeners, connect, dest_options, options);
             })
         }
         Link::Sctp { hosts, port } => {
@@ -103,7 +107,7 @@ pub fn run_ingress(config: &IngressConfig) -> ExitCode {
                 peer: Address::UNKNOWN,
             };
             ground.serve(&at, move |thread, table| {
-                ingress(thread, table, listeners, connect, session, dest_options, options);
+                ingress(thread, table, links, listeners, connect, dest_options, options);
             })
         }
     }
@@ -113,15 +117,15 @@ pub fn run_ingress(config: &IngressConfig) -> ExitCode {
 fn ingress<A: Connect>(
     thread: Thread,
     table: Table<'_>,
+    links: Links,
     listeners: &[(seaprox::sys::RawFd, seaprox_tcp::AtEnd)],
     connect: A,
-    session: Config,
     dest_options: DestOptions,
     options: Options,
 ) {
-    let mut memories = locked(&LINK_MEMORIES[thread.number]);
+    let Some((memories, _)) = links.memories.take(thread.number) else { return };
     let listeners = listeners.iter().map(|&(fd, at_end)| Listener::new(Linux, fd, at_end));
-    let link = memories[0].link(0, session);
+    let link = memories[0].link(0, links.session);
     let seed = dest_options.seed.wrapping_add(thread.number as u32).wrapping_mul(0x9e37_79b9);
     let dest = LinkDest::new(link, connect, DestOptions { seed, ..dest_options });
     thread.run(table, Listeners::new(listeners), dest, options);
@@ -135,6 +139,7 @@ pub fn run_egress(config: &EgressConfig) -> ExitCode {
         .unwrap_or_else(|refused| fail(refused.code, refused.line));
     let offer = Offer::of(config);
     let session = session_config(Role::Acceptor, CHANNELS, config.link_timeout_millis);
+    let links = Links { memories: Memories::ask(ground.threads), session };
     let names = offer.targets.iter().any(|target| matches!(target, Target::Name(..)));
     ground.resolve(names || !config.allowed.patterns().is_empty());
     let dial_options = ground.dial_options();
@@ -146,12 +151,8 @@ pub fn run_egress(config: &EgressConfig) -> ExitCode {
     let listener: &'static OwnedFd = Box::leak(Box::new(listener));
     let is_sctp = matches!(config.link, Link::Sctp { .. });
     ground.serve(&config.link, move |thread, table| match is_sctp {
-        true => {
-            egress::<Association>(thread, table, listener, session, offer, dial_options, options)
-        }
-        false => {
-            egress::<Seqpacket>(thread, table, listener, session, offer, dial_options, options)
-        }
+        true => egress::<Association>(thread, table, links, listener, offer, dial_options, options),
+        false => egress::<Seqpacket>(thread, table, links, listener, offer, dial_options, options),
     })
 }
 
@@ -159,17 +160,16 @@ pub fn run_egress(config: &EgressConfig) -> ExitCode {
 fn egress<S: Socket>(
     thread: Thread,
     table: Table<'_>,
+    links: Links,
     listener: &'static OwnedFd,
-    session: Config,
     offer: Offer,
     dial_options: seaprox_tcp::DialOptions,
     options: Options,
 ) {
-    let mut memories = locked(&LINK_MEMORIES[thread.number]);
-    let mut places = locked(&NAME_PLACES[thread.number]);
+    let Some((memories, places)) = links.memories.take(thread.number) else { return };
     let accept = carriers::From::<S>::new(listener);
-    let source = LinkSource::new(accept, &mut memories, session);
-    let chooser = Chooser(Services::new(offer.services, offer.allowed, &mut places));
+    let source = LinkSource::new(accept, memories, links.session);
+    let chooser = Chooser(Services::new(offer.services, offer.allowed, places));
     let dialer = Dialer::choosing(Linux, offer.targets, chooser, &RESOLVER, dial_options);
     thread.run(table, source, dialer, options);
 }
@@ -265,9 +265,37 @@ fn check_sctp(link: &Link) {
     }
 }
 
-/// Each thread's own, so nobody waits; no panic can poison it: they abort.
-fn locked<T>(memory: &'static Mutex<T>) -> MutexGuard<'static, T> {
-    memory.lock().unwrap_or_else(PoisonError::into_inner)
+/// What one thread has for its links: their memory, and where the names lie that are asked for.
+type Own = (&'static mut [LinkMemory; LINKS], &'static mut Places);
+
+/// What the links of an end are made of.
+#[derive(Clone, Copy)]
+struct Links {
+    memories: Memories,
+    session: Config,
+}
+
+/// What every thread has for its links; each takes its own, once.
+#[derive(Clone, Copy)]
+struct Memories(&'static [Mutex<Option<Own>>]);
+
+impl Memories {
+    /// Asks the system for them; without, the program ends.
+    fn ask(threads: usize) -> Memories {
+        let memories = sys::link_memories(threads).unwrap_or_else(|error| {
+            let bytes = threads * size_of::<[LinkMemory; LINKS]>();
+            fail(ExitCode::System, format_args!("links: no {bytes} bytes of memory: {error}"))
+        });
+        let places = Vec::leak((0..threads).map(|_| Places::new()).collect());
+        Memories(Vec::leak(
+            memories.iter_mut().zip(places).map(|own| Mutex::new(Some(own))).collect(),
+        ))
+    }
+
+    fn take(self, thread: usize) -> Option<Own> {
+        // No panic can poison it: they abort.
+        self.0.get(thread)?.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 fn shown(listens: &[Listen]) -> String {

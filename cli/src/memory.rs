@@ -10,7 +10,6 @@ use seaprox::Seaprox;
 use seaprox_proto::link;
 use seaprox_tcp::Places;
 use seaprox_tcp::resolver::{self, Resolver};
-use std::sync::Mutex;
 
 include!(concat!(env!("OUT_DIR"), "/sizes.rs"));
 
@@ -26,17 +25,15 @@ pub type LinkMemory = link::LinkMemory<
     { link_chunks(MAX_NUM_CONNECTIONS, NUM_THREADS) },
 >;
 
-/// The links of each thread. Untouched, and so without a page of its own, unless the program is an
-/// end of links; each thread takes its own lock, once, for as long as it lives.
-pub static LINK_MEMORIES: [Mutex<[LinkMemory; LINKS]>; NUM_THREADS] =
-    [const { Mutex::new([const { LinkMemory::new() }; LINKS]) }; NUM_THREADS];
+/// What the links of all threads take, in a program that is an end of some, with the names that an
+/// ingress may ask an egress for. It is asked of the system at start, before the heap is sealed, as
+/// no other program needs it.
+pub const LINKS_BYTES: usize =
+    NUM_THREADS * (LINKS * size_of::<LinkMemory>() + Places::MEMORY_BYTES);
 
-/// Where the names lie that an ingress asked for, a thread.
-pub static NAME_PLACES: [Mutex<Places>; NUM_THREADS] =
-    [const { Mutex::new(Places::new()) }; NUM_THREADS];
-
-/// What the links take, in a program that is an end of some.
-pub const LINKS_BYTES: usize = size_of_val(&LINK_MEMORIES) + size_of_val(&NAME_PLACES);
+/// The same, to be shown.
+pub const LINKS_PART: Part =
+    Part { name: "links beside, in ingress and egress", bytes: LINKS_BYTES };
 
 /// Every part of the user memory: statics, and stacks of threads beside the main one.
 pub const PARTS: [Part; 7] = [
@@ -66,7 +63,9 @@ const fn total(parts: &[Part]) -> usize {
 
 // What the build printed is a bound, and a close one.
 const _: () = assert!(total(&PARTS) <= user_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS));
-const _: () = assert!(total(&PARTS) + 16384 >= user_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS));
+const _: () = assert!(
+    total(&PARTS) + 16384 + NUM_THREADS * 256 >= user_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS)
+);
 const _: () = assert!(LINKS_BYTES <= links_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS));
 const _: () =
     assert!(LINKS_BYTES + LINKS_BYTES / 16 >= links_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS));

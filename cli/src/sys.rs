@@ -2,9 +2,30 @@
 //! no `unsafe`. Knows nothing of why they are made.
 #![allow(unsafe_code)]
 
+use crate::bound::LINKS;
+use crate::memory::LinkMemory;
+use std::alloc::Layout;
 use std::ffi::CStr;
 use std::io;
 use std::time::Duration;
+
+/// The memory of links, for so many threads, as zeroes that the kernel gives page by page when they
+/// are touched (malloc(3): calloc of much maps it). Never given back.
+pub fn link_memories(threads: usize) -> io::Result<&'static mut [[LinkMemory; LINKS]]> {
+    let layout = Layout::array::<[LinkMemory; LINKS]>(threads).map_err(io::Error::other)?;
+    if layout.size() == 0 {
+        return Ok(&mut []);
+    }
+    // SAFETY: the size is not 0. What is given is zeroes, suitably aligned, nobody else's, and as
+    // all zeroes is a `LinkMemory` (its documentation), these are `threads` values.
+    unsafe {
+        let memories = std::alloc::alloc_zeroed(layout).cast::<[LinkMemory; LINKS]>();
+        if memories.is_null() {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        Ok(std::slice::from_raw_parts_mut(memories, threads))
+    }
+}
 
 /// The number of the network interface of this name (if_nametoindex(3)).
 pub fn interface_number(name: &CStr) -> Option<u32> {

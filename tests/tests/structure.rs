@@ -94,7 +94,7 @@ fn no_module_of_the_engine_looks_up() {
         ("transport.rs", &["table", "worker", "relay"][..]),
         ("table.rs", &["transport", "worker", "poller", "relay"]),
         ("side.rs", &["table", "transport", "worker", "poller", "relay"]),
-        ("relay.rs", &["transport", "worker", "poller"]),
+        ("relay.rs", &["worker", "poller"]),
         ("poller.rs", &["table", "transport", "worker", "relay"]),
         ("timers.rs", &["table", "transport", "worker", "relay", "side"]),
         ("ready_list.rs", &["table", "transport", "worker", "relay"]),

@@ -7,7 +7,7 @@
  *   garbage  random messages on random streams, ordered and not
  *   hello    a proper HELLO, then the same
  *   nearly   a proper HELLO and PING, then messages that are almost right: known kinds, plausible channels
- *   long     a proper HELLO, then messages of more than 16 KiB, on many streams at once
+ *   long     a proper HELLO, then messages of more than 32 KiB, on many streams at once
  *   streams  as many streams as SCTP has, a message on each in turn
  *   all      each of them in turn
  *
@@ -16,7 +16,7 @@
 #include "sctp.h"
 
 #define MESSAGE_MAX (256 * 1024)
-#define PACKET_MAX 16384
+#define PACKET_MAX 32768
 #define STREAMS_MAX 65535
 
 enum what { GARBAGE, HELLO, NEARLY, LONG, STREAMS, ALL };

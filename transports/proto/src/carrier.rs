@@ -5,6 +5,8 @@
 //! arrive in the order they were sent in; or the carrier says that it is gone.
 
 use crate::message::CHANNELS_MAX;
+#[cfg(doc)]
+use crate::message::PACKET_BYTES;
 use seaprox::sys::{Errno, RawFd};
 
 /// Moves packets.
@@ -12,6 +14,9 @@ pub trait Carrier {
     /// Whether packets travel on streams that are not ordered among each other (SCTP); then a
     /// packet is of one stream. Without streams there is only stream 0.
     const STREAMS: bool;
+
+    /// The longest packet that is sent, at most [`PACKET_BYTES`].
+    const SENT_BYTES_MAX: usize;
 
     /// The descriptor, to be registered edge-triggered for reading and writing.
     fn fd(&self) -> RawFd;

@@ -335,7 +335,7 @@ impl<'m, C: Carrier> Link<'m, C> {
             }
             let before = self.outgoing.filled;
             self.outgoing.stream = stream;
-            let out = &mut self.outgoing.packet[before..];
+            let out = &mut self.outgoing.packet[before..C::SENT_BYTES_MAX];
             self.outgoing.filled += self.session.emit_control(out, Some(stream));
             if self.outgoing.filled == before && !self.send() {
                 break;
@@ -366,7 +366,7 @@ impl<'m, C: Carrier> Link<'m, C> {
             if self.outgoing.blocked {
                 return Err(Refused::NoRoom);
             }
-            let out = &mut self.outgoing.packet[self.outgoing.filled..];
+            let out = &mut self.outgoing.packet[self.outgoing.filled..C::SENT_BYTES_MAX];
             match self.session.open(side.number() + 1, target, client, out, self.now) {
                 Ok((slot, bytes)) => {
                     self.outgoing.filled += bytes;
@@ -459,7 +459,7 @@ impl<'m, C: Carrier> Link<'m, C> {
         }
         let turn = match self.session.somebody_waits() {
             true => self.session.deficit(slot) as usize,
-            false => PACKET_BYTES,
+            false => C::SENT_BYTES_MAX,
         };
         let stream = self.session.stream_of(slot);
         if turn == 0 || !self.make_room(stream, ROOM_BYTES_MIN) {
@@ -467,7 +467,7 @@ impl<'m, C: Carrier> Link<'m, C> {
             return Room::Full;
         }
         let start = self.outgoing.filled + DATA_HEADER_BYTES;
-        let bytes = credit.min(turn).min(PACKET_BYTES - start);
+        let bytes = credit.min(turn).min(C::SENT_BYTES_MAX - start);
         Room::Bytes(&mut self.outgoing.packet[start..start + bytes])
     }
 
@@ -479,7 +479,7 @@ impl<'m, C: Carrier> Link<'m, C> {
         self.outgoing.stream = self.session.stream_of(slot);
         self.outgoing.packet[filled..filled + DATA_HEADER_BYTES].copy_from_slice(&header);
         self.outgoing.filled += DATA_HEADER_BYTES + bytes;
-        if PACKET_BYTES - self.outgoing.filled < ROOM_BYTES_MIN {
+        if C::SENT_BYTES_MAX - self.outgoing.filled < ROOM_BYTES_MIN {
             self.send();
         }
     }
@@ -490,7 +490,7 @@ impl<'m, C: Carrier> Link<'m, C> {
             return false;
         }
         let other = C::STREAMS && self.outgoing.stream != stream;
-        if self.outgoing.filled > 0 && (other || PACKET_BYTES - self.outgoing.filled < bytes) {
+        if self.outgoing.filled > 0 && (other || C::SENT_BYTES_MAX - self.outgoing.filled < bytes) {
             return self.send();
         }
         true

@@ -134,6 +134,10 @@ impl Socket for Association {
 impl Carrier for Association {
     const STREAMS: bool = true;
 
+    /// While one is sent nothing else is: without interleaving (RFC 8260) a long one would hold up
+    /// all other streams.
+    const SENT_BYTES_MAX: usize = 16_384;
+
     fn fd(&self) -> RawFd {
         self.fd.as_raw_fd()
     }
