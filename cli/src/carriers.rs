@@ -151,6 +151,10 @@ impl<S: Socket> Accept for From<S> {
     fn accept(&mut self) -> Result<(S, Address), Errno> {
         S::accept(self.listener)
     }
+
+    fn end(&mut self) {
+        S::stop_listening(self.listener);
+    }
 }
 
 /// The endpoint to listen at.

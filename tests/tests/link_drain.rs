@@ -1,6 +1,7 @@
 //! Ends of links that are told to end: what runs is finished first, nothing is lost, and the other end
 //! goes on elsewhere.
 
+use nix::sys::socket::{setsockopt, sockopt};
 use seaprox_tests::bytes::{assert_same, pattern};
 use seaprox_tests::ends::{egress, ingress, vacant_link, vacant_link_path};
 use seaprox_tests::launch::Proxy;
@@ -109,68 +110,62 @@ fn an_ingress_that_drains() {
     assert!(!egress.stderr().contains("reason=reset"), "{}", egress.stderr());
 }
 
+/// So much is on its way when all of it has left the end that goes: some of it fits into the sockets, some
+/// waits in the memory of the other end, and some in the carrier.
+const LAST_WORDS: [usize; 6] = [5_000, 20_000, 40_000, 70_000, 110_000, 170_000];
+
 /// The last bytes of the last connection are on their way when the ingress ends: they arrive, though
 /// the target reads them late.
 #[test]
 fn the_last_words_of_an_ingress() {
     let link = vacant_link();
     let backend = listen();
-    let egress = egress(&link).to(backend.local_addr().unwrap()).start();
-    for round in 0..5 {
+    setsockopt(&backend, sockopt::RcvBuf, &8192).unwrap();
+    let target = backend.local_addr().unwrap();
+    let _egress = egress(&link).to(target).option("--socket-buffer", 8192).start();
+    for (seed, length) in LAST_WORDS.into_iter().enumerate() {
         let mut ingress = ingress(&link).start();
         let (mut client, mut server) = ingress.pair(&backend);
         end(&server);
         assert_eq!(read_to_end(&mut client).1, End::Fin);
         ingress.process.signal(Signal::SIGTERM);
         ingress.wait_says("event=draining");
-        // More than the sockets between hold, so that the egress is not done when the client is.
-        let bytes = pattern(round, BYTES);
-        let words = bytes.clone();
-        let client = thread::spawn(move || {
-            client.write_all(&words).unwrap();
-            end(&client);
-            client
-        });
+        let sent = send_pattern(&client, seed as u64, length);
         thread::sleep(Duration::from_millis(100));
         let (got, ended) = read_to_end(&mut server);
-        assert_same(&got, &bytes, "the last words");
+        assert_same(&got, &pattern(seed as u64, length), "the last words");
         assert_eq!(ended, End::Fin);
-        client.join().unwrap();
+        sent.join().unwrap();
         assert_ends_soon(&mut ingress);
     }
-    drop(egress);
 }
 
-/// And of an egress, whose ingress has an unread rest for a client that is slow.
+/// And of an egress, whose ingress keeps them for a client that is slow.
 #[test]
 fn the_last_words_of_an_egress() {
     let link = vacant_link();
     let backend = listen();
-    for round in 0..5 {
+    for (seed, length) in LAST_WORDS.into_iter().enumerate() {
         let mut egress = egress(&link).to(backend.local_addr().unwrap()).start();
-        let ingress = ingress(&link).start();
+        let ingress = ingress(&link).option("--socket-buffer", 8192).start();
         let (mut client, mut server) = ingress.pair(&backend);
+        setsockopt(&client, sockopt::RcvBuf, &8192).unwrap();
         end(&client);
         assert_eq!(read_to_end(&mut server).1, End::Fin);
         egress.process.signal(Signal::SIGTERM);
         egress.wait_says("event=draining");
-        let bytes = pattern(round, BYTES);
-        let words = bytes.clone();
-        let server = thread::spawn(move || {
-            server.write_all(&words).unwrap();
-            end(&server);
-            server
-        });
+        let sent = send_pattern(&server, seed as u64, length);
         thread::sleep(Duration::from_millis(100));
         let (got, ended) = read_to_end(&mut client);
-        assert_same(&got, &bytes, "the last words");
+        assert_same(&got, &pattern(seed as u64, length), "the last words");
         assert_eq!(ended, End::Fin);
-        server.join().unwrap();
+        sent.join().unwrap();
         assert_ends_soon(&mut egress);
     }
 }
 
-/// A second TERM ends what runs, at either end, and the program, even if its far end stands still.
+/// A second TERM ends what runs, at either end, and the program, even if its far end stands still and
+/// the carrier takes nothing more.
 #[test]
 fn the_second_word_resets() {
     for (of_egress, stands_still) in [(true, false), (false, false), (true, true), (false, true)] {
@@ -178,15 +173,17 @@ fn the_second_word_resets() {
         let backend = listen();
         let mut egress = egress(&link).to(backend.local_addr().unwrap()).start();
         let mut ingress = ingress(&link).start();
-        let (mut client, mut server) = ingress.pair(&backend);
-        client.write_all(b"x").unwrap();
-        assert_eq!(read_bytes(&server, 1), b"x");
+        let pairs: Vec<_> = (0..80).map(|_| ingress.pair(&backend)).collect();
         let (told, other) =
             if of_egress { (&mut egress, &ingress) } else { (&mut ingress, &egress) };
         if stands_still {
             other.process.signal(Signal::SIGSTOP);
-            let full = if of_egress { &server } else { &client };
-            seaprox_tests::peer::fill(full, 1);
+            for (client, server) in &pairs {
+                let from = if of_egress { server } else { client };
+                from.set_nonblocking(true).unwrap();
+                let _ = (&*from).write(&[0; 50_000]);
+                from.set_nonblocking(false).unwrap();
+            }
         }
         told.process.signal(Signal::SIGTERM);
         told.wait_says("event=draining");
@@ -195,8 +192,10 @@ fn the_second_word_resets() {
         told.process.signal(Signal::SIGTERM);
         assert_ends_soon(told);
         other.process.signal(Signal::SIGCONT);
-        assert_eq!(read_to_end(&mut client).1, End::Rst);
-        assert_eq!(read_to_end(&mut server).1, End::Rst);
+        for (mut client, mut server) in pairs {
+            assert_eq!(read_to_end(&mut client).1, End::Rst);
+            assert_eq!(read_to_end(&mut server).1, End::Rst);
+        }
     }
 }
 

@@ -188,6 +188,11 @@ impl<'m, C: Carrier> Link<'m, C> {
         self.carrier.is_some() && self.session.can_open()
     }
 
+    /// Whether the carrier takes nothing now.
+    pub fn is_blocked(&self) -> bool {
+        self.outgoing.blocked
+    }
+
     /// Who is at the far end, or was.
     pub fn peer(&self) -> Address {
         self.peer
@@ -317,12 +322,20 @@ impl<'m, C: Carrier> Link<'m, C> {
     pub fn end_turn(&mut self) {
         self.budget = PACKETS_PER_TURN;
         self.grave = None;
+        if self.session.is_left() {
+            self.session.close(FailReason::Shutdown, FailReason::Shutdown.name());
+        }
         self.flush();
+        if self.carrier.is_some() && self.session.is_closed() {
+            // If the carrier has not taken CLOSE its end says the same.
+            self.dead.get_or_insert(FailReason::Shutdown);
+        }
     }
 
-    /// Whether everything has gone out.
+    /// Whether everything has gone out, and, of channels that this end opened, has arrived.
     pub fn is_flushed(&self) -> bool {
-        self.carrier.is_none() || self.outgoing.filled == 0 && self.session.owes().is_none()
+        let is_quiet = self.outgoing.filled == 0 && self.session.owes().is_none();
+        self.carrier.is_none() || is_quiet && !self.session.has_channels()
     }
 
     /// Sends what was put together and what is owed.
