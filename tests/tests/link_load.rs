@@ -8,9 +8,10 @@ use seaprox_tests::peer::{
     send_pattern, serve,
 };
 use seaprox_tests::process::Signal;
+use seaprox_tests::trace::Strace;
 use std::io::{Read, Write};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One client of nine stops reading in the middle: the others get all of theirs meanwhile, and it, when
 /// it reads again, gets the rest.
@@ -114,6 +115,29 @@ fn clients_come_while_the_carrier_is_blocked() {
         assert_eq!(read_bytes(client, 4), b"late");
     }
     assert_eq!(ingress.failed("table-full"), 0);
+}
+
+/// The kernel has no memory for a packet: no event tells when it has, so it is tried again.
+#[test]
+fn a_packet_that_the_kernel_has_no_memory_for() {
+    let link = vacant_link();
+    let egress = egress(&link).to(serve(echo)).start();
+    let ingress = ingress(&link).start();
+    let mut client = ingress.connect();
+    assert_echoes(&mut client, b"hello");
+    for (process, errno) in
+        [(ingress.process, "ENOBUFS"), (egress.process, "ENOMEM"), (egress.process, "ENOBUFS")]
+    {
+        // Every other one, to the target and into the link.
+        let inject = format!("inject=sendto:error={errno}:when=1+2");
+        let strace = Strace::attach(process, &["-e", "trace=sendto", "-e", &inject]);
+        let start = Instant::now();
+        (0..3).for_each(|_| assert_echoes(&mut client, b"once more"));
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        assert!(strace.detach().contains("INJECTED"));
+    }
+    let mut other = ingress.connect();
+    assert_echoes(&mut other, b"and others");
 }
 
 /// A target that takes nothing for a while ends in order all the same.

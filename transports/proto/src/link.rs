@@ -27,6 +27,9 @@ const PACKETS_PER_TURN: u32 = 32;
 /// A packet with less room than this goes out rather than being filled further.
 const ROOM_BYTES_MIN: usize = DATA_HEADER_BYTES + 512;
 
+/// How soon a packet is sent again that the kernel had no memory for, in milliseconds.
+const RETRY_MILLIS: u32 = 10;
+
 /// All that one link ever uses. All zeroes: it belongs in a static, and pages of it are touched only
 /// as they are used.
 pub struct LinkMemory<const CHANNELS: usize, const CHUNKS: usize> {
@@ -61,7 +64,13 @@ impl<const CHANNELS: usize, const CHUNKS: usize> LinkMemory<CHANNELS, CHUNKS> {
             grave: None,
             peer: Address::UNKNOWN,
             untold: None,
-            outgoing: Outgoing { packet: &mut self.outgoing, filled: 0, stream: 0, blocked: false },
+            outgoing: Outgoing {
+                packet: &mut self.outgoing,
+                filled: 0,
+                stream: 0,
+                blocked: false,
+                retry_at: None,
+            },
             incoming: Incoming {
                 buffer: &mut self.incoming,
                 demarcator: Demarcator::new(),
@@ -85,6 +94,8 @@ struct Outgoing<'m> {
     stream: u16,
     /// The carrier did not take it.
     blocked: bool,
+    /// Nothing will tell that it does, as the kernel had no memory: it is tried again then.
+    retry_at: Option<Instant>,
 }
 
 /// The packet that is being read.
@@ -261,7 +272,7 @@ impl<'m, C: Carrier> Link<'m, C> {
         if reads || writes || self.dead.is_some() || self.incoming.current.is_some() {
             return at_once;
         }
-        self.session.timeout()
+        [self.session.timeout(), self.outgoing.retry_at].into_iter().flatten().min()
     }
 
     /// What there is to tell; called until it gives `None`.
@@ -272,6 +283,10 @@ impl<'m, C: Carrier> Link<'m, C> {
         }
         self.keep_current();
         self.carrier.as_ref()?;
+        if self.outgoing.retry_at.is_some_and(|at| at <= now) {
+            self.outgoing.retry_at = None;
+            self.outgoing.blocked = false;
+        }
         let told = match self.dead {
             Some(reason) => Err(reason),
             None => self.session.handle_timeout(now).and_then(|()| self.listen()),
@@ -315,6 +330,7 @@ impl<'m, C: Carrier> Link<'m, C> {
         self.dead = None;
         self.outgoing.filled = 0;
         self.outgoing.blocked = false;
+        self.outgoing.retry_at = None;
         self.incoming.unread = 0..0;
         self.incoming.current = None;
         self.readable = false;
@@ -514,7 +530,7 @@ impl<'m, C: Carrier> Link<'m, C> {
 
     /// Sends the packet; `false`: the carrier does not take it now.
     fn send(&mut self) -> bool {
-        let Outgoing { packet, filled, stream, blocked } = &mut self.outgoing;
+        let Outgoing { packet, filled, stream, blocked, retry_at } = &mut self.outgoing;
         let Some(carrier) = &mut self.carrier else { return false };
         if *filled == 0 || *blocked {
             return !*blocked;
@@ -524,8 +540,13 @@ impl<'m, C: Carrier> Link<'m, C> {
                 *filled = 0;
                 true
             }
-            Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS | Errno::NOMEM) => {
+            Err(Errno::AGAIN) => {
                 *blocked = true;
+                false
+            }
+            Err(Errno::INTR | Errno::NOBUFS | Errno::NOMEM) => {
+                *blocked = true;
+                *retry_at = Some(self.now.after(RETRY_MILLIS));
                 false
             }
             Err(_) => {
