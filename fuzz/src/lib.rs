@@ -12,12 +12,14 @@ mod bytes;
 mod completion;
 mod endpoint;
 mod link;
+mod session;
 mod table;
 
 pub use arguments::{arguments, duration};
 pub use completion::completion;
 pub use endpoint::{listen, target};
 pub use link::{demarcator, message};
+pub use session::session;
 pub use table::table;
 
 /// Makes a program of a function that takes bytes: libFuzzer's, or one that is given files.
@@ -68,5 +70,5 @@ mod tests {
         };
     }
 
-    replayed! { listen target arguments duration completion table message demarcator }
+    replayed! { listen target arguments duration completion table message demarcator session }
 }
