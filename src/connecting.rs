@@ -6,8 +6,8 @@
 
 use crate::address::Address;
 use crate::fail::FailReason;
-use crate::side::{Dialing, Flags, SideKey, Stage};
-use crate::sys::{RawFd, Sys};
+use crate::side::{Dialing, Flags, Handle, SideKey, Stage};
+use crate::sys::Sys;
 use crate::transport::{Attempt, Cause, Desk, Dest, Dial, Notice, Observer, Source, Step};
 use crate::worker::Worker;
 
@@ -19,26 +19,28 @@ where
     O: Observer,
 {
     /// A source came.
-    pub(crate) fn opened(&mut self, fd: RawFd, peer: Address) {
+    pub(crate) fn opened(&mut self, handle: Handle, peer: Address) {
         let share = self.table.share();
         share.counters.count_accepted();
         let Some(connection) = self.table.occupy() else {
-            return self.turn_away(fd, peer, FailReason::TableFull);
+            return self.turn_away(handle, peer, FailReason::TableFull);
         };
         let source = SideKey::source(connection);
-        if let Err(errno) = self.poller.add_side(fd, source) {
+        if let Some(fd) = handle.fd()
+            && let Err(errno) = self.poller.add_side(fd, source)
+        {
             self.table.vacate(connection);
             self.exhausted(errno);
             self.poller.retire_with_reset(fd);
             return;
         }
         self.count();
-        self.table.set_fd(source, Some(fd));
+        self.table.set_handle(source, Some(handle));
         let prompt = if S::PROMPT { Flags::PROMPT } else { Flags::default() };
         let side = self.table.side_mut(source);
         side.peer = peer;
         side.connect(prompt.or(Flags::WRITABLE));
-        let target = self.source.target(fd);
+        let target = self.source.target(handle, source);
         self.table.side_mut(source.other()).stage = Stage::Connecting(Dialing::default());
         self.dial(source.other(), Cause::Start(target));
     }
@@ -55,6 +57,7 @@ where
             side: key,
             fd: self.table.fd(key),
             peer: self.table.side(key).peer,
+            source: self.table.side(key.other()).peer,
             notes: &mut dialing.notes,
             mailbox: self.table.mailbox(connection),
             ticket: self.table.ticket(connection, self.generation),
@@ -77,6 +80,11 @@ where
                 if self.take_over(key, attempt) {
                     self.connected(key);
                 }
+            }
+            Step::Lent(channel, peer) => {
+                self.table.set_handle(key, Some(channel));
+                self.table.side_mut(key).peer = peer;
+                self.connected(key);
             }
             Step::Failed(reason) => self.refuse(key, reason),
         }
@@ -103,6 +111,13 @@ where
         let prompt = if D::PROMPT { Flags::PROMPT } else { Flags::default() };
         self.table.side_mut(key).connect(prompt.or(Flags::WRITABLE));
         self.table.share().counters.count_connected();
+        if S::LENDS
+            && let Some(handle) = self.table.handle(key.other())
+        {
+            let now = self.now();
+            let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
+            self.source.answer(handle, &mut desk);
+        }
         self.observer.notice(Notice::Connected(self.describe(key.connection())));
         self.touch(key.connection());
         self.arm_life(key.connection());

@@ -7,8 +7,8 @@
 use crate::address::Address;
 use crate::completion::Outcome;
 use crate::fail::FailReason;
-use crate::side::{Description, Flags, SideKey, Stage};
-use crate::sys::{RawFd, Sys};
+use crate::side::{Description, Flags, Handle, SideKey, SideKind, Stage};
+use crate::sys::Sys;
 use crate::time::{Instant, millis_until};
 use crate::transport::{Desk, Dest, Notice, Observer, Source};
 use crate::worker::Worker;
@@ -39,10 +39,10 @@ where
         }
         let now = self.now();
         let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
-        if let Some(fd) = self.table.fd(to) {
+        if let Some(handle) = self.table.handle(to) {
             match to.kind() {
-                crate::side::SideKind::Source => self.source.shut(fd, &mut desk),
-                crate::side::SideKind::Dest => self.dest.shut(fd, &mut desk),
+                SideKind::Source => self.source.shut(handle, &mut desk),
+                SideKind::Dest => self.dest.shut(handle, &mut desk),
             }
         }
         if let Some(millis) = self.options.half_close_millis {
@@ -65,23 +65,66 @@ where
         if other.flags.has(Flags::BROKEN) {
             return self.finish(to.connection(), Some(FailReason::Reset));
         }
+        self.stop_reading(to.other());
         self.side_in_error(to);
         self.pump(to)
+    }
+
+    /// Nothing more will be read from a side.
+    fn stop_reading(&mut self, key: SideKey) {
+        let now = self.now();
+        let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
+        if let Some(handle) = self.table.handle(key) {
+            match key.kind() {
+                SideKind::Source => self.source.stop(handle, &mut desk),
+                SideKind::Dest => self.dest.stop(handle, &mut desk),
+            }
+        }
+    }
+
+    /// What a side rested in is given back: in order, or its peer is to see a reset.
+    fn close(&mut self, kind: SideKind, handle: Handle, reason: Option<FailReason>) {
+        let now = self.now();
+        let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
+        match kind {
+            SideKind::Source => self.source.close(handle, reason, &mut desk),
+            SideKind::Dest => self.dest.close(handle, reason, &mut desk),
+        }
+    }
+
+    fn unacknowledged(&self, key: SideKey) -> usize {
+        let Some(handle) = self.table.handle(key) else { return 0 };
+        match key.kind() {
+            SideKind::Source => self.source.unacknowledged(handle, self.sys),
+            SideKind::Dest => self.dest.unacknowledged(handle, self.sys),
+        }
     }
 
     /// `from` was reset, and all it said before has been written to the other side: as soon as that
     /// has been acknowledged the other side is reset too. `false`: the connection is no more.
     pub(crate) fn reset(&mut self, from: SideKey) -> bool {
+        let waited_millis = self.waited_millis(from.connection());
         let (side, other) = self.table.pair_mut(from);
         self.relay.drop_flow(side);
         self.relay.drop_flow(other);
-        other.stage = Stage::Flushing { waited_millis: 0, next_millis: 1 };
-        if let Some(fd) = self.table.fd(from) {
-            self.table.set_fd(from, None);
-            self.poller.retire_with_reset(fd);
+        other.stage = Stage::Flushing { waited_millis, next_millis: 1 };
+        if let Some(handle) = self.table.handle(from) {
+            self.table.set_handle(from, None);
+            self.close(from.kind(), handle, Some(FailReason::Reset));
         }
         self.look_again(from.other());
         false
+    }
+
+    /// How much of the time a reset may be held back is over already: passing on what came before it
+    /// and waiting for that to be acknowledged share one limit.
+    fn waited_millis(&mut self, connection: usize) -> u16 {
+        let now = self.now();
+        let left = match self.table.stamps[connection].over {
+            0 => return 0,
+            over => millis_until(over, now).max(0) as u32,
+        };
+        self.options.reset_flush_millis.saturating_sub(left).min(u16::MAX.into()) as u16
     }
 
     /// Whether a side that is to be reset has acknowledged everything. No event tells of that, so
@@ -90,9 +133,9 @@ where
         let Stage::Flushing { waited_millis, next_millis } = self.table.side(key).stage else {
             return;
         };
-        let unacknowledged =
-            self.table.fd(key).map_or(0, |fd| self.sys.unacknowledged(fd).unwrap_or(0));
-        if unacknowledged == 0 || u32::from(waited_millis) >= self.options.reset_flush_millis {
+        if self.unacknowledged(key) == 0
+            || u32::from(waited_millis) >= self.options.reset_flush_millis
+        {
             return self.flushed(key);
         }
         self.table.side_mut(key).stage = Stage::Flushing {
@@ -105,7 +148,8 @@ where
 
     /// A side that was held back until it had acknowledged everything has, or is gone.
     pub(crate) fn flushed(&mut self, key: SideKey) {
-        self.finish(key.connection(), Some(FailReason::Reset));
+        let why = FailReason::from_number(self.table.side(key.other()).reason);
+        self.finish(key.connection(), Some(why.unwrap_or(FailReason::Reset)));
     }
 
     /// A dest was not reached: the source is reset, since an end in order would look like an empty
@@ -123,16 +167,16 @@ where
             self.poller.retire(fd);
         }
         let peer = self.table.side(source).peer;
-        let fd = self.table.fd(source);
+        let handle = self.table.handle(source);
         self.vacate(connection);
-        if let Some(fd) = fd {
-            self.turn_away(fd, peer, reason);
+        if let Some(handle) = handle {
+            self.turn_away(handle, peer, reason);
         }
     }
 
     /// Resets a source that has no connection.
-    pub(crate) fn turn_away(&mut self, fd: RawFd, source: Address, reason: FailReason) {
-        self.poller.retire_with_reset(fd);
+    pub(crate) fn turn_away(&mut self, handle: Handle, source: Address, reason: FailReason) {
+        self.close(SideKind::Source, handle, Some(reason));
         self.table.share().counters.count_failed(reason);
         self.observer.notice(Notice::Refused { source, reason });
     }
@@ -144,10 +188,8 @@ where
         let [source_bytes, dest_bytes] = keys.map(|key| self.table.side(key).bytes);
         for key in keys {
             self.relay.drop_flow(self.table.side_mut(key));
-            match (self.table.fd(key), reason) {
-                (Some(fd), None) => self.poller.retire(fd),
-                (Some(fd), Some(_)) => self.poller.retire_with_reset(fd),
-                (None, _) => {}
+            if let Some(handle) = self.table.handle(key) {
+                self.close(key.kind(), handle, reason);
             }
         }
         self.vacate(connection);
@@ -201,8 +243,7 @@ where
     /// full send buffer does so long before there is room for more, and no event tells.
     fn is_acknowledging(&mut self, connection: usize) -> bool {
         let keys = [SideKey::source(connection), SideKey::dest(connection)];
-        let left = keys
-            .map(|key| self.table.fd(key).map_or(0, |fd| self.sys.unacknowledged(fd).unwrap_or(0)));
+        let left = keys.map(|key| self.unacknowledged(key));
         let left = left.iter().sum::<usize>() as u32;
         let before = &mut self.table.stamps[connection].unacknowledged;
         left != 0 && left != core::mem::replace(before, left)
@@ -258,8 +299,8 @@ where
         if !self.table.side(dest).flags.has(Flags::SETTLED) {
             self.table.side_mut(dest).flags.set(Flags::SETTLED);
             let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
-            if let Some(fd) = self.table.fd(dest) {
-                self.dest.settle(fd, &mut desk);
+            if let Some(handle) = self.table.handle(dest) {
+                self.dest.settle(handle, &mut desk);
             }
         }
         self.arm_life(connection);

@@ -48,11 +48,13 @@ pub enum FailReason {
     SourceGone = 18,
     /// One direction had ended and the other did not within the half-close timeout.
     HalfClosed = 19,
+    /// The link to the far end is down, or went down.
+    LinkDown = 20,
 }
 
 impl FailReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [FailReason; 19] = [
+    pub const ALL: [FailReason; 20] = [
         FailReason::NameResolution,
         FailReason::ConnectionRefused,
         FailReason::Other,
@@ -72,6 +74,7 @@ impl FailReason {
         FailReason::OutOfDescriptors,
         FailReason::SourceGone,
         FailReason::HalfClosed,
+        FailReason::LinkDown,
     ];
 
     /// The reason with this number; an unknown number is [`FailReason::Other`], 0 is none.
@@ -105,6 +108,7 @@ impl FailReason {
             FailReason::OutOfDescriptors => "out-of-descriptors",
             FailReason::SourceGone => "source-gone",
             FailReason::HalfClosed => "half-closed",
+            FailReason::LinkDown => "link-down",
         }
     }
 }

@@ -123,9 +123,14 @@ impl<K: Sys> Poller<K> {
         self.modify_side(fd, side, Interest::Connection)
     }
 
-    /// Registers a second connect as the dest transport's own.
+    /// Registers a descriptor as the dest transport's own, such as a second connect.
     pub fn add_dest_own(&self, fd: RawFd, own: u32) -> SysResult<()> {
         self.add(fd, Interest::Connection, Place::Dest(own))
+    }
+
+    /// Registers a descriptor as the source transport's own, such as a link's.
+    pub fn add_source_own(&self, fd: RawFd, own: u32) -> SysResult<()> {
+        self.add(fd, Interest::Connection, Place::Source(own))
     }
 
     /// Registers a listener as the source transport's own; a waiting client is reported at once.

@@ -1,14 +1,17 @@
-//! The one place where bytes move from side to side. Small messages go by recv and send through
-//! one buffer a thread; once a side is bulk its bytes go by splice through a pooled pipe and never
-//! enter user space. What a short write leaves over goes into a pipe too, so no connection has a
-//! buffer of its own. Knows two sides and their descriptors; no table, no epoll.
+//! The one place where bytes move from side to side. Between two descriptors small messages go by
+//! recv and send through one buffer a thread; once a side is bulk its bytes go by splice through a
+//! pooled pipe and never enter user space. What a short write leaves over goes into a pipe too, so no
+//! connection has a buffer of its own. A channel's bytes rest in memory that its transport lends: that
+//! is filled and drained by the calls themselves (`lent.rs`). Knows two sides and what they rest in;
+//! no table, no epoll.
 //!
 //! Invariants: a side is read only when everything read from it before has been written, so bytes
 //! keep their order; a pipe goes back to the pool only when empty.
 
-use crate::side::{Flags, Flow, Pipe, Side, Stage};
+use crate::side::{Flags, Flow, Handle, Pipe, Side, Stage};
 use crate::sys::{Errno, RawFd, Sys};
 use crate::table::BUFFER_BYTES;
+use crate::transport::Transport;
 use heapless::Vec;
 
 /// A read at least this large speaks for splicing, a smaller one for copying.
@@ -107,13 +110,19 @@ pub(crate) struct Relay<'a, K: Sys> {
     pipes: Pipes<K>,
 }
 
-/// One end of a direction: its descriptor and what is known of it.
+/// One end of a direction: what its bytes rest in and what is known of it.
 pub(crate) struct End<'s> {
+    pub(crate) handle: Handle,
+    /// The descriptor, or nothing of use for a channel.
     pub(crate) fd: RawFd,
     pub(crate) side: &'s mut Side,
 }
 
-impl End<'_> {
+impl<'s> End<'s> {
+    pub(crate) fn new(handle: Handle, side: &'s mut Side) -> End<'s> {
+        End { handle, fd: handle.fd().unwrap_or(-1), side }
+    }
+
     fn flow(&mut self) -> &mut Flow {
         match &mut self.side.stage {
             Stage::Connected(flow) => flow,
@@ -129,7 +138,23 @@ impl<'a, K: Sys> Relay<'a, K> {
 
     /// Moves bytes from one side to the other until something stops it. Both must be connected.
     #[inline]
-    pub(crate) fn pump(&mut self, mut from: End<'_>, mut to: End<'_>) -> Pumped {
+    pub(crate) fn pump<F: Transport<K>, T: Transport<K>>(
+        &mut self,
+        from: End<'_>,
+        to: End<'_>,
+        (source, dest): (&mut F, &mut T),
+    ) -> Pumped {
+        match (F::LENDS, T::LENDS) {
+            (false, false) => self.pump_kernel(from, to),
+            (false, true) => self.fill(from, to, dest),
+            (true, false) => self.drain(from, to, source),
+            (true, true) => self.carry(from, to, source, dest),
+        }
+    }
+
+    /// From descriptor to descriptor.
+    #[inline]
+    fn pump_kernel(&mut self, mut from: End<'_>, mut to: End<'_>) -> Pumped {
         let stopped = self.pump_until_stopped(&mut from, &mut to);
         let flow = from.flow();
         if flow.bytes == 0
@@ -149,21 +174,8 @@ impl<'a, K: Sys> Relay<'a, K> {
                 }
                 continue;
             }
-            if from.side.flags.has(Flags::ENDED) {
-                return if from.side.flags.has(Flags::BROKEN) {
-                    Pumped::Reset
-                } else {
-                    Pumped::Ended
-                };
-            }
-            if !from.side.flags.has(Flags::READABLE) {
-                return Pumped::Drained;
-            }
-            if !to.side.flags.has(Flags::WRITABLE) {
-                return Pumped::Blocked;
-            }
-            if moved >= TURN_BYTES {
-                return Pumped::Turn;
+            if let Some(stopped) = stops(from.side, to.side, moved >= TURN_BYTES) {
+                return stopped;
             }
             let read = match self.pipe_for_bulk(from) {
                 Some(pipe) => self.splice_in(from, pipe),
@@ -300,23 +312,10 @@ impl<'a, K: Sys> Relay<'a, K> {
 
     /// What a read into the whole buffer says of the side.
     fn weigh_copy(&self, from: &mut End<'_>, bytes: usize) {
-        let unix = from.side.is_unix();
-        let flags = &mut from.side.flags;
-        if bytes == 0 {
-            flags.set(Flags::ENDED);
-            return;
+        note_read(from, bytes, BUFFER_BYTES);
+        if bytes > 0 {
+            weigh(from.side, bytes >= BULK_READ_BYTES);
         }
-        if bytes < BUFFER_BYTES && !flags.has(Flags::URGENT) && !unix {
-            // A short read has emptied the socket (a unix one stops wherever descriptors were
-            // passed along, unix(7)). If its end had been seen before, in order, then
-            // the end is all that is left. (A muted side is not told of urgent data.)
-            if !flags.any(Flags::HANGUP.or(Flags::ERROR)) {
-                flags.clear(Flags::READABLE);
-            } else if !flags.any(Flags::ERROR.or(Flags::BROKEN).or(Flags::MUTED)) {
-                flags.set(Flags::ENDED);
-            }
-        }
-        weigh(from.side, bytes >= BULK_READ_BYTES);
     }
 
     fn read_failed(&self, from: &mut End<'_>, errno: Errno) -> Result<usize, Pumped> {
@@ -360,6 +359,41 @@ impl<'a, K: Sys> Relay<'a, K> {
             }
         }
     }
+}
+
+/// What a read of so many bytes, where more would have been taken, says of the side.
+fn note_read(from: &mut End<'_>, bytes: usize, asked: usize) {
+    let unix = from.side.is_unix();
+    let flags = &mut from.side.flags;
+    if bytes == 0 {
+        flags.set(Flags::ENDED);
+        return;
+    }
+    if bytes < asked && !flags.has(Flags::URGENT) && !unix {
+        // A short read has emptied the socket (a unix one stops wherever descriptors were
+        // passed along, unix(7)). If its end had been seen before, in order, then
+        // the end is all that is left. (A muted side is not told of urgent data.)
+        if !flags.any(Flags::HANGUP.or(Flags::ERROR)) {
+            flags.clear(Flags::READABLE);
+        } else if !flags.any(Flags::ERROR.or(Flags::BROKEN).or(Flags::MUTED)) {
+            flags.set(Flags::ENDED);
+        }
+    }
+}
+
+/// What stops a direction before anything is read, if something does.
+#[inline]
+fn stops(from: &Side, to: &Side, turn_is_over: bool) -> Option<Pumped> {
+    if from.flags.has(Flags::ENDED) {
+        return Some(if from.flags.has(Flags::BROKEN) { Pumped::Reset } else { Pumped::Ended });
+    }
+    if !from.flags.has(Flags::READABLE) {
+        return Some(Pumped::Drained);
+    }
+    if !to.flags.has(Flags::WRITABLE) {
+        return Some(Pumped::Blocked);
+    }
+    turn_is_over.then_some(Pumped::Turn)
 }
 
 fn write_failed(to: &mut End<'_>, errno: Errno) -> Pumped {
@@ -466,6 +500,8 @@ impl<K: Sys> Drop for Pipes<K> {
         }
     }
 }
+
+mod lent;
 
 #[cfg(test)]
 #[path = "relay_tests/mod.rs"]

@@ -56,8 +56,75 @@ impl SideKey {
         (self.0 >> 1) as usize
     }
 
+    /// The key as a number, to be kept by a transport.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The key with this number.
+    pub const fn from_number(number: u32) -> SideKey {
+        SideKey(number)
+    }
+
     pub(crate) const fn slot(self) -> usize {
         self.0 as usize
+    }
+}
+
+/// What a side's bytes rest in: a descriptor, or a channel of a transport that lends its memory.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Handle(NonZero<u32>);
+
+/// Above this are channels, which are no descriptors and are never looked up as such.
+const DESCRIPTOR_MAX: u32 = 1 << 31;
+
+impl Handle {
+    /// A descriptor; it must not be negative.
+    pub const fn descriptor(fd: RawFd) -> Handle {
+        Handle::of(fd as u32 + 1)
+    }
+
+    /// A channel, numbered by its transport; below 2^31 - 1.
+    pub const fn channel(number: u32) -> Handle {
+        Handle::of(DESCRIPTOR_MAX + 1 + number)
+    }
+
+    const fn of(word: u32) -> Handle {
+        match NonZero::new(word) {
+            Some(word) => Handle(word),
+            None => panic!("a descriptor is not negative"),
+        }
+    }
+
+    /// The descriptor, unless it is a channel.
+    pub const fn fd(self) -> Option<RawFd> {
+        if self.0.get() <= DESCRIPTOR_MAX { Some((self.0.get() - 1) as RawFd) } else { None }
+    }
+
+    /// The channel's number; of no use for a descriptor.
+    pub const fn number(self) -> u32 {
+        self.0.get().wrapping_sub(DESCRIPTOR_MAX + 1)
+    }
+
+    /// As the table keeps it, where 0 is none.
+    pub(crate) const fn word(self) -> u32 {
+        self.0.get()
+    }
+
+    pub(crate) const fn from_word(word: u32) -> Option<Handle> {
+        match NonZero::new(word) {
+            Some(word) => Some(Handle(word)),
+            None => None,
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.fd() {
+            Some(fd) => write!(f, "fd {fd}"),
+            None => write!(f, "channel {}", self.number()),
+        }
     }
 }
 
@@ -198,6 +265,8 @@ pub struct Side {
     pub(crate) flags: Flags,
     /// Reads in a row that speak for changing between copying and splicing.
     pub(crate) streak: u8,
+    /// Why the far end reset this side, where its transport can tell; 0 if not.
+    pub(crate) reason: u8,
 }
 
 static_assertions::const_assert!(size_of::<Side>() <= 64);
@@ -211,6 +280,7 @@ impl Side {
         next_ready: 0,
         flags: Flags(0),
         streak: 0,
+        reason: 0,
     };
 
     /// How far this side is.
@@ -295,6 +365,19 @@ mod tests {
         assert_eq!(source.other(), SideKey::dest(7));
         assert_eq!(source.other().kind(), SideKind::Dest);
         assert_eq!(source.other().other(), source);
+    }
+
+    #[test]
+    fn a_handle_is_a_descriptor_or_a_channel() {
+        for fd in [0, 3, RawFd::MAX] {
+            assert_eq!(Handle::descriptor(fd).fd(), Some(fd));
+        }
+        for number in [0, 7, (u32::MAX >> 1) - 1] {
+            let channel = Handle::channel(number);
+            assert_eq!((channel.fd(), channel.number()), (None, number));
+            assert_eq!(Handle::from_word(channel.word()), Some(channel));
+        }
+        assert_eq!(Handle::from_word(0), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use crate::completion::{Mailbox, Ticket};
 use crate::share::{Commons, Share};
-use crate::side::{Side, SideKey, Stage};
+use crate::side::{Handle, Side, SideKey, Stage};
 use crate::sys::RawFd;
 
 /// Size of the buffer each thread reads small messages into.
@@ -76,21 +76,31 @@ impl<'a> Table<'a> {
     /// The side with this descriptor. O(1) when `hint` is right, else a scan of every key: O(n).
     #[inline]
     pub fn find(&self, fd: RawFd, hint: SideKey) -> Option<SideKey> {
-        let key = fd as u32 + 1;
+        let key = Handle::descriptor(fd).word();
         if self.keys.get(hint.slot()) == Some(&key) {
             return Some(hint);
         }
         scan(self.keys, key).map(|slot| SideKey(slot as u32))
     }
 
-    /// The descriptor of a side.
+    /// What a side's bytes rest in.
+    pub fn handle(&self, side: SideKey) -> Option<Handle> {
+        Handle::from_word(self.keys[side.slot()])
+    }
+
+    /// The descriptor of a side, if it has one.
     pub fn fd(&self, side: SideKey) -> Option<RawFd> {
-        self.keys[side.slot()].checked_sub(1).map(|fd| fd as RawFd)
+        self.handle(side).and_then(Handle::fd)
+    }
+
+    /// Gives a side a descriptor or a channel, or takes it away.
+    pub(crate) fn set_handle(&mut self, side: SideKey, handle: Option<Handle>) {
+        self.keys[side.slot()] = handle.map_or(0, Handle::word);
     }
 
     /// Gives a side a descriptor, or takes it away.
     pub(crate) fn set_fd(&mut self, side: SideKey, fd: Option<RawFd>) {
-        self.keys[side.slot()] = fd.map_or(0, |fd| fd as u32 + 1);
+        self.set_handle(side, fd.map(Handle::descriptor));
     }
 
     /// One side.
@@ -138,7 +148,7 @@ impl<'a> Table<'a> {
     /// Makes a connection vacant. O(1).
     pub(crate) fn vacate(&mut self, connection: usize) {
         for side in [SideKey::source(connection), SideKey::dest(connection)] {
-            self.set_fd(side, None);
+            self.set_handle(side, None);
             self.side_mut(side).vacate();
         }
         self.stamps[connection] = Stamps::default();

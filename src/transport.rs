@@ -9,7 +9,7 @@ use crate::address::Address;
 use crate::completion::{Mailbox, Outcome, Ticket};
 use crate::fail::FailReason;
 use crate::poller::Poller;
-use crate::side::{Description, SideKey};
+use crate::side::{Description, Handle, SideKey};
 use crate::sys::{Errno, RawFd, Ready, Sys};
 use crate::time::Instant;
 
@@ -24,12 +24,12 @@ pub struct Desk<'t, K: Sys> {
 }
 
 /// What a transport tells of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Event {
-    /// A source came. The descriptor is the engine's now.
+    /// A source came. It is the engine's now.
     Opened {
-        /// Its descriptor, non-blocking.
-        fd: RawFd,
+        /// Its descriptor, non-blocking, or its channel.
+        handle: Handle,
         /// Who it is.
         peer: Address,
     },
@@ -40,12 +40,44 @@ pub enum Event {
     Ended,
     /// Something happened to a dest that is being connected: it wants [`Cause::Own`].
     Dialed(SideKey),
+    /// A side whose channel this transport lends can go on.
+    Ready(SideKey, Ready),
+    /// For the observer.
+    Told(Notice),
+}
+
+/// What a channel has to read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Lent<'t> {
+    /// These bytes, at least one, are next; [`Transport::consume`] says how many were taken.
+    Bytes(&'t [u8]),
+    /// Nothing now; [`Event::Ready`] will say when there is.
+    Drained,
+    /// The far end has ended in order, and all it sent has been read.
+    Ended,
+    /// The far end has reset the channel, and all it sent before has been read.
+    Reset(FailReason),
+}
+
+/// Where bytes for a channel are to be put.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Room<'t> {
+    /// Here, at least one; [`Transport::commit`] says how many were put.
+    Bytes(&'t mut [u8]),
+    /// Nowhere now; [`Event::Ready`] will say when there is room.
+    Full,
+    /// Nobody will read them.
+    Broken,
 }
 
 /// A way to carry bytes.
 pub trait Transport<K: Sys> {
     /// Whether small writes to its descriptors go out at once without further ado.
     const PROMPT: bool;
+
+    /// Whether its sides are channels whose bytes rest in memory that it lends, rather than
+    /// descriptors whose bytes rest in the kernel.
+    const LENDS: bool = false;
 
     /// One of its own descriptors is ready: its number, and the descriptor it had when the kernel
     /// told, since the number may be another's by now.
@@ -55,14 +87,75 @@ pub trait Transport<K: Sys> {
     fn poll(&mut self, desk: &mut Desk<'_, K>) -> Option<Event>;
 
     /// Nothing more will be written to this side: its peer is to see an end (FIN).
-    fn shut(&mut self, fd: RawFd, desk: &mut Desk<'_, K>) {
-        // ENOTCONN: the peer was faster, and its end is still to be read.
-        let _ = desk.sys.shutdown_write(fd);
+    fn shut(&mut self, handle: Handle, desk: &mut Desk<'_, K>) {
+        if let Some(fd) = handle.fd() {
+            // ENOTCONN: the peer was faster, and its end is still to be read.
+            let _ = desk.sys.shutdown_write(fd);
+        }
+    }
+
+    /// Nothing more will be read from this side.
+    fn stop(&mut self, handle: Handle, desk: &mut Desk<'_, K>) {
+        let _ = (handle, desk);
+    }
+
+    /// The side is over: in order, or its peer is to see a reset. Called once for each side that
+    /// came or was connected.
+    fn close(&mut self, handle: Handle, reason: Option<FailReason>, desk: &mut Desk<'_, K>) {
+        match (handle.fd(), reason) {
+            (Some(fd), None) => desk.poller.retire(fd),
+            (Some(fd), Some(_)) => desk.poller.retire_with_reset(fd),
+            (None, _) => {}
+        }
+    }
+
+    /// Bytes that were written to this side and would be lost by a reset.
+    fn unacknowledged(&self, handle: Handle, sys: K) -> usize {
+        handle.fd().map_or(0, |fd| sys.unacknowledged(fd).unwrap_or(0))
+    }
+
+    /// What a channel has to read; asking changes nothing.
+    fn bytes(&mut self, channel: Handle) -> Lent<'_> {
+        let _ = channel;
+        Lent::Drained
+    }
+
+    /// So many of the bytes that were lent have been passed on.
+    fn consume(&mut self, channel: Handle, bytes: usize) {
+        let _ = (channel, bytes);
+    }
+
+    /// Where bytes for a channel are to be put. Whoever is told that there is no room is told when
+    /// there is, in turn with all others who were.
+    fn room(&mut self, channel: Handle) -> Room<'_> {
+        let _ = channel;
+        Room::Full
+    }
+
+    /// So many bytes have been put into the room that was lent last.
+    fn commit(&mut self, channel: Handle, bytes: usize) {
+        let _ = (channel, bytes);
+    }
+
+    /// When it wants to be polled although no descriptor of its own may be ready; an instant that
+    /// has passed if there is something to tell.
+    fn timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// The turn is over: what was collected during it goes out now.
+    fn flush(&mut self, desk: &mut Desk<'_, K>) {
+        let _ = desk;
+    }
+
+    /// Whether nothing waits to go out; the worker does not end before.
+    fn is_flushed(&self) -> bool {
+        true
     }
 
     /// Options that only connections of some length need, set a second after the start.
-    fn settle(&mut self, fd: RawFd, desk: &mut Desk<'_, K>) {
-        let _ = (fd, desk);
+    fn settle(&mut self, handle: Handle, desk: &mut Desk<'_, K>) {
+        let _ = (handle, desk);
     }
 }
 
@@ -71,14 +164,19 @@ pub trait Source<K: Sys>: Transport<K> {
     /// What a connection of this source is to be connected to.
     type Target;
 
-    /// The target of a connection that came.
-    fn target(&mut self, fd: RawFd) -> Self::Target;
+    /// The target of a connection that came, which is this side from now on.
+    fn target(&mut self, handle: Handle, side: SideKey) -> Self::Target;
 
     /// Whether connections are wanted now. Said again and again; only a change matters.
     ///
     /// # Errors
     /// The kernel could not register the listener; the engine asks again a little later.
     fn admit(&mut self, wanted: bool, desk: &mut Desk<'_, K>) -> Result<(), Errno>;
+
+    /// The dest of a connection that came was reached; told once, before any byte flows back.
+    fn answer(&mut self, handle: Handle, desk: &mut Desk<'_, K>) {
+        let _ = (handle, desk);
+    }
 
     /// Connections may be waiting although nothing said so: [`Transport::poll`] is to find out.
     fn look(&mut self);
@@ -115,6 +213,8 @@ pub enum Step {
     /// The side has this descriptor from now on, and it is connected. What the side had before was
     /// retired by the transport.
     Adopted(Attempt),
+    /// The side has this channel from now on, which leads there, and bytes can flow.
+    Lent(Handle, Address),
     /// The dest cannot be reached.
     Failed(FailReason),
 }
@@ -141,6 +241,8 @@ pub struct Dial<'t, K: Sys> {
     pub fd: Option<RawFd>,
     /// Where that leads.
     pub peer: Address,
+    /// Who is to be connected.
+    pub source: Address,
     /// The transport's notes between two steps; all zeroes at the start.
     pub notes: &'t mut [u8; 8],
     pub(crate) mailbox: &'t Mailbox,
@@ -177,6 +279,12 @@ pub trait Dest<K: Sys, T>: Transport<K> {
     /// The side is given up: whatever the transport holds for it besides the side's own descriptor
     /// is to be retired.
     fn abort(&mut self, side: SideKey, desk: &mut Desk<'_, K>);
+
+    /// Whether connections can be made at all. While not, nothing is accepted: clients wait in the
+    /// backlog.
+    fn is_open(&self) -> bool {
+        true
+    }
 }
 
 /// One of these is all the worker needs to tell what happened.
@@ -204,6 +312,18 @@ pub enum Notice {
     },
     /// Nothing is accepted for a while.
     Exhausted(Errno),
+    /// A link to another seaprox is up.
+    LinkUp {
+        /// Who is at its far end.
+        peer: Address,
+    },
+    /// A link is down, or could not be made; its channels are reset.
+    LinkDown {
+        /// Who was at its far end, or was to be.
+        peer: Address,
+        /// Why.
+        reason: FailReason,
+    },
 }
 
 /// Is told what happens, on the worker's thread: it must not block.
@@ -235,6 +355,7 @@ mod tests {
             side: SideKey::dest(0),
             fd: None,
             peer: Address::UNKNOWN,
+            source: Address::UNKNOWN,
             notes: &mut [0; 8],
             mailbox: table.mailbox(0),
             ticket: table.ticket(0, 0),

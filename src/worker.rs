@@ -11,7 +11,7 @@ use crate::poller::{Place, Poller};
 use crate::ready_list::ReadyList;
 use crate::relay::{End, PIPES_MAX, PipeLimits, Pumped, Relay};
 use crate::share::Order;
-use crate::side::{Flags, Side, SideKey, Stage};
+use crate::side::{Flags, Handle, Side, SideKey, SideKind, Stage};
 use crate::sys::{EVENTS_MAX, Errno, RawFd, Ready, Sys, SysResult};
 use crate::table::Table;
 use crate::time::Instant;
@@ -94,6 +94,8 @@ pub struct Worker<'a, K: Sys, S, D, O> {
     drain_left: usize,
     /// The source takes nothing any more.
     source_ended: bool,
+    /// Whether connections could be made when it was last asked.
+    dest_open: bool,
 }
 
 impl<'a, K, S, D, O> Worker<'a, K, S, D, O>
@@ -137,6 +139,7 @@ where
             full_batches: 0,
             drain_left: DRAIN_MAX,
             source_ended: false,
+            dest_open: true,
         })
     }
 
@@ -162,6 +165,7 @@ where
             let (fd, place, ready) = self.poller.event(index);
             self.hear(fd, place, ready);
         }
+        self.serve_transports();
         self.serve_ready_list();
         // After a standstill (SIGSTOP, a busy host) deadlines have passed of connections whose bytes
         // wait to be told of: those come first.
@@ -173,8 +177,9 @@ where
         if self.rung {
             self.heed();
         }
+        let flushed = self.flush();
         self.poller.bury();
-        Ok(!(self.source_ended && self.table.occupied() == 0))
+        Ok(!(self.source_ended && self.table.occupied() == 0 && flushed))
     }
 
     /// The table, to look at.
@@ -190,7 +195,12 @@ where
         if self.rung || !self.ready_list.is_empty() {
             return Some(0);
         }
-        let deadlines = [self.timers.next(), self.admission.retry_at()];
+        let deadlines = [
+            self.timers.next(),
+            self.admission.retry_at(),
+            self.source.timeout(),
+            self.dest.timeout(),
+        ];
         let next = deadlines.into_iter().flatten().min()?;
         self.clock = None;
         Some(next.since(self.now()).min(u64::from(u32::MAX)) as u32)
@@ -208,11 +218,14 @@ where
             self.admission_stale = true;
             self.rung = true;
         }
+        let dest_open = self.dest.is_open();
+        self.admission_stale |= core::mem::replace(&mut self.dest_open, dest_open) != dest_open;
         if !core::mem::take(&mut self.admission_stale) {
             return;
         }
         let wanted = self.table.commons.ordered() == Order::Run
             && !self.source_ended
+            && dest_open
             && self.admission.wanted();
         let now = self.now();
         let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
@@ -232,11 +245,15 @@ where
             }
             Place::Source(own) => {
                 self.source.ready(own, fd, ready);
-                self.listen_to_source();
+                if !S::LENDS {
+                    self.listen_to_source();
+                }
             }
             Place::Dest(own) => {
                 self.dest.ready(own, fd, ready);
-                self.listen_to_dest();
+                if !D::LENDS {
+                    self.listen_to_dest();
+                }
             }
             Place::Doorbell => {
                 self.poller.hush();
@@ -246,7 +263,33 @@ where
         }
     }
 
-    /// A side's descriptor is ready.
+    /// Hears what transports have to tell that lend channels (many sides a descriptor, so not before
+    /// the batch is done), and those whose time has come.
+    fn serve_transports(&mut self) {
+        if let Some(at) = self.source.timeout()
+            && at <= self.now()
+        {
+            self.listen_to_source();
+        }
+        if let Some(at) = self.dest.timeout()
+            && at <= self.now()
+        {
+            self.listen_to_dest();
+        }
+    }
+
+    /// What transports have collected during the turn goes out; whether that was all of it.
+    fn flush(&mut self) -> bool {
+        if S::LENDS || D::LENDS {
+            let now = self.now();
+            let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
+            self.source.flush(&mut desk);
+            self.dest.flush(&mut desk);
+        }
+        self.source.is_flushed() && self.dest.is_flushed()
+    }
+
+    /// A side's descriptor or channel is ready.
     #[inline]
     fn side_ready(&mut self, key: SideKey, ready: Ready) {
         let (side, other) = self.table.pair_mut(key);
@@ -290,7 +333,8 @@ where
     /// Moves bytes one way, as far as they go; `false` when the connection is no more.
     #[inline]
     pub(crate) fn pump(&mut self, from: SideKey) -> bool {
-        let (Some(from_fd), Some(to_fd)) = (self.table.fd(from), self.table.fd(from.other()))
+        let (Some(handle), Some(other_handle)) =
+            (self.table.handle(from), self.table.handle(from.other()))
         else {
             return false;
         };
@@ -299,22 +343,26 @@ where
             return true;
         }
         let before = side.bytes;
-        let stopped = self.relay.pump(End { fd: from_fd, side }, End { fd: to_fd, side: other });
+        let (one, another) = (End::new(handle, side), End::new(other_handle, other));
+        let stopped = match from.kind() {
+            SideKind::Source => self.relay.pump(one, another, (&mut self.source, &mut self.dest)),
+            SideKind::Dest => self.relay.pump(one, another, (&mut self.dest, &mut self.source)),
+        };
         if self.options.idle_millis.is_some() && self.table.side(from).bytes != before {
             self.touch(from.connection());
         }
-        self.stopped(from, from_fd, stopped)
+        self.stopped(from, handle, stopped)
     }
 
     /// What follows when a direction stopped; `false` when the connection is no more.
-    fn stopped(&mut self, from: SideKey, fd: RawFd, stopped: Pumped) -> bool {
+    fn stopped(&mut self, from: SideKey, handle: Handle, stopped: Pumped) -> bool {
         let flags = self.table.side(from).flags;
         match stopped {
             // Every segment that arrives would wake the thread for nothing.
             Pumped::Blocked if flags.has(Flags::BULK) && !flags.has(Flags::MUTED) => {
-                self.mute(from, fd, true);
+                self.mute(from, handle, true);
             }
-            Pumped::Drained if flags.has(Flags::MUTED) => self.mute(from, fd, false),
+            Pumped::Drained if flags.has(Flags::MUTED) => self.mute(from, handle, false),
             Pumped::Blocked | Pumped::Drained => {}
             Pumped::Turn | Pumped::Starved => {
                 self.starved |= stopped == Pumped::Starved;
@@ -327,7 +375,8 @@ where
         true
     }
 
-    fn mute(&mut self, side: SideKey, fd: RawFd, muted: bool) {
+    fn mute(&mut self, side: SideKey, handle: Handle, muted: bool) {
+        let Some(fd) = handle.fd() else { return };
         if self.poller.mute(fd, side, muted).is_err() {
             // Not told: it stays as it was. While muted that would be for ever, so it is tried
             // again; not muted costs wake-ups only.
@@ -361,10 +410,15 @@ where
     /// Takes what the source has.
     fn listen_to_source(&mut self) -> usize {
         for told in 0..TOLD_MAX {
+            if S::LENDS && !self.poller.has_room() {
+                return told;
+            }
             let now = self.now();
             let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
             match self.source.poll(&mut desk) {
-                Some(Event::Opened { fd, peer }) => self.opened(fd, peer),
+                Some(Event::Opened { handle, peer }) => self.opened(handle, peer),
+                Some(Event::Ready(side, ready)) => self.side_ready(side, ready),
+                Some(Event::Told(notice)) => self.observer.notice(notice),
                 Some(Event::Exhausted(errno)) => self.exhausted(errno),
                 Some(Event::Ended) => self.end_source(),
                 Some(Event::Dialed(_)) | None => return told,
@@ -376,10 +430,15 @@ where
     /// Takes what the dest has to tell.
     fn listen_to_dest(&mut self) {
         for _ in 0..TOLD_MAX {
+            if D::LENDS && !self.poller.has_room() {
+                return;
+            }
             let now = self.now();
             let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
             match self.dest.poll(&mut desk) {
                 Some(Event::Dialed(side)) => self.dial(side, Cause::Own),
+                Some(Event::Ready(side, ready)) => self.side_ready(side, ready),
+                Some(Event::Told(notice)) => self.observer.notice(notice),
                 Some(Event::Exhausted(errno)) => self.exhausted(errno),
                 Some(Event::Opened { .. } | Event::Ended) | None => return,
             }

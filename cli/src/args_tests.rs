@@ -1,10 +1,43 @@
 use super::*;
+use crate::log::Level;
 use proptest::prelude::*;
 use std::os::unix::ffi::OsStringExt;
 
 const BOUNDS: Bounds = Bounds { connections: 8192, threads: 4, cpus: 2 };
 
-fn told(line: &str) -> Result<Command, Answer> {
+/// What is so unless it is said.
+pub(super) const COMMON: Common = Common {
+    prefer_ipv4: false,
+    connections_max: 8192,
+    threads: 2,
+    connect_timeout_millis: Some(10_000),
+    idle_timeout_millis: None,
+    half_close_timeout_millis: None,
+    drain_millis: Some(30_000),
+    log: Level::Info,
+    log_connections: false,
+    socket_buffer_bytes: None,
+};
+
+/// The same with everything said: [`EVERY_OPTION`].
+pub(super) const EVERY_COMMON: Common = Common {
+    prefer_ipv4: true,
+    connections_max: 7,
+    threads: 3,
+    connect_timeout_millis: None,
+    idle_timeout_millis: Some(3_600_000),
+    half_close_timeout_millis: Some(120_000),
+    drain_millis: Some(0),
+    log: Level::Debug,
+    log_connections: true,
+    socket_buffer_bytes: Some(65536),
+};
+
+pub(super) const EVERY_OPTION: &str = "--prefer-ipv4 --max-connections 7 --threads=3 \
+    --connect-timeout off --idle-timeout 1h --half-close-timeout 2m --drain 0s --log debug \
+    --log-connections --socket-buffer 65536";
+
+pub(super) fn told(line: &str) -> Result<Command, Answer> {
     parse(line.split_whitespace().map(OsString::from), BOUNDS)
 }
 
@@ -15,7 +48,7 @@ fn config(line: &str) -> Config {
     }
 }
 
-fn refusal(line: &str) -> String {
+pub(super) fn refusal(line: &str) -> String {
     match told(line) {
         Err(Answer::Refuse(line)) => line,
         other => panic!("{line}: {other:?}"),
@@ -30,36 +63,19 @@ fn defaults_are_those_of_the_help() {
         Config {
             listen: Listen::Everywhere { port: 8080 },
             targets: vec![Target::Name { name: "example.org".into(), port: 80 }],
-            prefer_ipv4: false,
-            connections_max: 8192,
-            threads: 2,
-            connect_timeout_millis: Some(10_000),
-            idle_timeout_millis: None,
-            half_close_timeout_millis: None,
             when_full: WhenFull::Wait,
-            drain_millis: Some(30_000),
-            log: Level::Info,
-            log_connections: false,
-            socket_buffer_bytes: None,
+            common: COMMON,
         }
     );
 }
 
 #[test]
 fn each_option() {
-    let config = config(
-        "seaprox static unix:/x a:1 b:2 unix:/c --prefer-ipv4 --max-connections 7 --threads=3 \
-         --connect-timeout off --idle-timeout 1h --half-close-timeout 2m --when-full refuse \
-         --drain 0s --log debug --log-connections --socket-buffer 65536",
-    );
-    assert_eq!(config.targets.len(), 3);
-    assert!(config.prefer_ipv4 && config.log_connections);
-    assert_eq!((config.connections_max, config.threads), (7, 3));
-    assert_eq!(config.connect_timeout_millis, None);
-    assert_eq!(config.idle_timeout_millis, Some(3_600_000));
-    assert_eq!(config.half_close_timeout_millis, Some(120_000));
-    assert_eq!((config.when_full, config.drain_millis), (WhenFull::Refuse, Some(0)));
-    assert_eq!((config.log, config.socket_buffer_bytes), (Level::Debug, Some(65536)));
+    let config = config(&format!(
+        "seaprox static unix:/x a:1 b:2 {EVERY_OPTION} --when-full refuse unix:/c"
+    ));
+    assert_eq!((config.targets.len(), config.when_full), (3, WhenFull::Refuse));
+    assert_eq!(config.common, EVERY_COMMON);
     assert_eq!(told("seaprox limits"), Ok(Command::Limits { socket_buffer_bytes: None }));
 }
 
@@ -67,8 +83,9 @@ fn each_option() {
 fn the_last_one_counts() {
     let config =
         config("seaprox static :1 a:1 --threads 1 --threads 2 --prefer-ipv4 --prefer-ipv6");
-    assert_eq!((config.threads, config.prefer_ipv4), (2, false));
+    assert_eq!((config.common.threads, config.common.prefer_ipv4), (2, false));
     let one = self::config("seaprox static :1 a:1 --max-connections 1");
+    let one = one.common;
     assert_eq!((one.connections_max, one.threads), (1, 1), "fewer threads by themselves");
 }
 
@@ -129,11 +146,16 @@ fn help_has_examples_and_is_long_only_when_asked() {
         other => panic!("{line}: {other:?}"),
     };
     assert_eq!(say("seaprox --version"), format!("seaprox {}\n", env!("CARGO_PKG_VERSION")));
-    let (short, long) = (say("seaprox static -h"), say("seaprox static --help"));
-    assert!(long.contains("Examples:") && !short.contains("Examples:"));
-    assert!(long.len() > short.len() && short.contains("8192"));
-    for text in [short, long, say("seaprox -h"), say("seaprox --help"), say("seaprox help static")]
-    {
+    let mut texts = vec![say("seaprox -h"), say("seaprox --help"), say("seaprox help static")];
+    for command in ["static", "ingress", "egress"] {
+        let short = say(&format!("seaprox {command} -h"));
+        let long = say(&format!("seaprox {command} --help"));
+        assert!(long.contains("Examples:") && !short.contains("Examples:"), "{long}");
+        assert!(long.contains("\n\nSignals:") && long.contains("\n\nExit codes:"), "{long}");
+        assert!(long.len() > short.len() && short.contains("8192"), "{short}");
+        texts.extend([short, long]);
+    }
+    for text in texts {
         let longest = text.lines().map(|line| line.chars().count()).max();
         assert!(longest <= Some(110), "{longest:?} in\n{text}");
     }
@@ -142,15 +164,17 @@ fn help_has_examples_and_is_long_only_when_asked() {
 /// Every example line of the help is a command this program takes.
 #[test]
 fn the_examples_are_true() {
-    let Err(Answer::Say(text)) = told("seaprox static --help") else { panic!() };
-    let Err(Answer::Say(more)) = told("seaprox --help") else { panic!() };
-    let examples: Vec<_> = text
-        .lines()
-        .chain(more.lines())
+    let helps = ["", "static ", "ingress ", "egress "].map(|command| {
+        let Err(Answer::Say(text)) = told(&format!("seaprox {command}--help")) else { panic!() };
+        text
+    });
+    let examples: Vec<_> = helps
+        .iter()
+        .flat_map(|text| text.lines())
         .map(|line| line.trim().replace('\'', ""))
         .filter(|line| line.starts_with("seaprox "))
         .collect();
-    assert_eq!(examples.len(), 8);
+    assert_eq!(examples.len(), 20);
     for example in examples {
         assert!(told(&example).is_ok(), "{example}: {:?}", told(&example));
     }
@@ -164,6 +188,8 @@ proptest! {
                 prop::sample::select(vec![
                     "static", "limits", "--threads", "--drain", "--log", "--when-full", "-h", "--",
                     ":1", "a:1", "help", "--socket-buffer", "=", "-", "--log=\n", "\n", "--x\ny",
+                    "ingress", "egress", "sctp::1", "sctp:a:1", "seqpacket:\n", "--insecure",
+                    "--service", "--service=a=b:1", "--to", "--allow", "--allow=*\n", "*:1",
                 ]).prop_map(|text| text.as_bytes().to_vec()),
                 prop::collection::vec(any::<u8>(), 0..20),
             ],

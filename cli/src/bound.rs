@@ -31,6 +31,29 @@ pub const fn user_bytes(connections: usize, threads: usize) -> usize {
     FIXED_BYTES + connections * CONNECTION_BYTES + threads * THREAD_BYTES
 }
 
+/// Links that each thread of an egress holds at once; an ingress has one a thread.
+pub const LINKS: usize = 2;
+/// Channels of one link, for each end to open: as many as a thread has connections.
+pub const fn link_channels(connections: usize, threads: usize) -> usize {
+    let channels = connections.div_ceil(threads);
+    if channels < 32_767 { channels } else { 32_767 }
+}
+/// Chunks of 4 KiB of one link: for each channel's first credit, and as much again, shared, for
+/// windows to grow; 2 MiB at least, so that one channel can be fast.
+pub const fn link_chunks(connections: usize, threads: usize) -> usize {
+    let channels = link_channels(connections, threads);
+    let first_bytes = if channels > 512 { 4096 } else { 16_384 };
+    let chunks = channels * 2 * (first_bytes / 4096);
+    if chunks < 512 { 512 } else { chunks }
+}
+/// The most memory that links take beside, in an ingress or an egress: a chunk and its place, two
+/// records a channel, two packets.
+pub const fn links_bytes(connections: usize, threads: usize) -> usize {
+    let chunks = link_chunks(connections, threads) * (4096 + 4);
+    let channels = link_channels(connections, threads) * 2 * 96;
+    threads * LINKS * (chunks + channels + 2 * 32_768 + 64)
+}
+
 /// Reads the sizes; `None` is a variable that is not set. An error says what to do.
 pub fn read_sizes(
     connections: Option<&str>,

@@ -1,6 +1,10 @@
 //! Where clients come from and where their bytes go, as the user writes it. Any bytes may come in:
 //! what is no endpoint is refused with the reason and what to write instead. Knows no socket.
 
+mod link;
+
+pub use link::{LINK_HOSTS_MAX, Link, SctpHost};
+
 use crate::shown::{Shown, write_whole};
 use crate::sys;
 use std::ffi::CString;
@@ -28,6 +32,11 @@ impl Refused {
     /// `argument` is refused for `reason`.
     pub fn new(argument: &[u8], reason: impl Into<String>) -> Self {
         Refused { argument: Shown(argument).to_string(), reason: reason.into() }
+    }
+
+    /// The same of an option's value.
+    pub(crate) fn of_option(self, option: &str) -> Self {
+        Refused { argument: format!("{option} {}", self.argument), reason: self.reason }
     }
 
     /// Why, and what to do, without the argument.
@@ -90,10 +99,11 @@ impl UnixPath {
         &self.0
     }
 
-    fn read(path: &[u8]) -> Read<UnixPath> {
+    /// `kind`: what stands before the path.
+    fn read(kind: &str, path: &[u8]) -> Read<UnixPath> {
         match path {
-            [] => Err("no path: write unix:/path".into()),
-            [b'@'] => Err("no name after the @: write unix:@name".into()),
+            [] => Err(format!("no path: write {kind}:/path")),
+            [b'@'] => Err(format!("no name after the @: write {kind}:@name")),
             _ if path.contains(&0) => Err("a path cannot contain a NUL byte".into()),
             _ if path.len() > PATH_BYTES_MAX => {
                 Err(format!("the path is too long: at most {PATH_BYTES_MAX} bytes"))
@@ -117,7 +127,7 @@ impl Listen {
 
     fn read(text: &[u8]) -> Read<Listen> {
         if let Some(path) = text.strip_prefix(b"unix:") {
-            return UnixPath::read(path).map(Listen::Unix);
+            return UnixPath::read("unix", path).map(Listen::Unix);
         }
         if let Some(which) = text.strip_prefix(b"fd:") {
             return Self::read_descriptor(which);
@@ -177,7 +187,7 @@ impl Target {
 
     fn read(text: &[u8]) -> Read<Target> {
         if let Some(path) = text.strip_prefix(b"unix:") {
-            return UnixPath::read(path).map(Target::Unix);
+            return UnixPath::read("unix", path).map(Target::Unix);
         }
         if text.starts_with(b"fd:") {
             return Err("a target is NAME:PORT, ADDRESS:PORT or unix:/path".into());
@@ -242,12 +252,7 @@ fn read_host_port(text: &[u8]) -> Read<(Host<'_>, u16)> {
     if let Ok(ip) = host.parse::<Ipv4Addr>() {
         return Ok((Host::Number(SocketAddr::from((ip, port))), port));
     }
-    // The resolver would take 1.2.3 and 0x7f.1 for addresses (inet_aton(3)), and no top-level
-    // domain is a number: so what ends in one was meant as an address.
-    let last = host.rsplit('.').next().unwrap_or("");
-    if last.starts_with(|c: char| c.is_ascii_digit())
-        && (last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x"))
-    {
+    if is_meant_as_address(host) {
         return Err("not an IPv4 address: four numbers from 0 to 255, like 127.0.0.1".into());
     }
     Ok((Host::Name(host), port))
@@ -296,26 +301,67 @@ fn canonical(ip: Ipv6Addr, port: u16, scope_id: u32) -> SocketAddr {
     }
 }
 
-/// Whether a resolver may be asked for this name. Underscores are common in private zones.
-fn check_name(name: &str) -> Read<()> {
+/// The resolver would take 1.2.3 and 0x7f.1 for addresses (inet_aton(3)), and no top-level domain is
+/// a number: so what ends in one, with or without a final dot, was meant as an address.
+pub(crate) fn is_meant_as_address(host: &str) -> bool {
+    let last = host.strip_suffix('.').unwrap_or(host).rsplit('.').next().unwrap_or("").as_bytes();
+    let digits = last.iter().all(u8::is_ascii_digit);
+    let hexadecimal = matches!(last, [b'0', b'x' | b'X', ..]);
+    !last.is_empty() && (digits || hexadecimal)
+}
+
+/// Why a resolver may not be asked for a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BadName {
+    NotAscii,
+    Contains(u8),
+    TooLong,
+    NothingBetweenDots,
+    LongPart,
+}
+
+impl fmt::Display for BadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadName::NotAscii => f.write_str("a name is written in its ASCII form, `xn--...`"),
+            BadName::Contains(bad) => write!(f, "no name contains `{}`", Shown(&[*bad])),
+            BadName::TooLong => {
+                write!(f, "the name is too long: at most {NAME_BYTES_MAX} characters")
+            }
+            BadName::NothingBetweenDots => f.write_str("nothing between two dots of the name"),
+            BadName::LongPart => write!(
+                f,
+                "a part of the name is too long: at most {LABEL_BYTES_MAX} characters between dots"
+            ),
+        }
+    }
+}
+
+impl From<BadName> for String {
+    fn from(bad: BadName) -> String {
+        bad.to_string()
+    }
+}
+
+/// Whether a resolver may be asked for this name. Underscores are common in private zones. Allocates
+/// nothing.
+pub(crate) fn check_name(name: &str) -> Result<(), BadName> {
     let labels = name.strip_suffix('.').unwrap_or(name);
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if !name.is_ascii() {
-        return Err("a name is written in its ASCII form, `xn--...`".into());
+        return Err(BadName::NotAscii);
     }
     if let Some(bad) = name.bytes().find(|byte| !allowed(*byte)) {
-        return Err(format!("no name contains `{}`", Shown(&[bad])));
+        return Err(BadName::Contains(bad));
     }
     if labels.len() > NAME_BYTES_MAX {
-        return Err(format!("the name is too long: at most {NAME_BYTES_MAX} characters"));
+        return Err(BadName::TooLong);
     }
     if labels.split('.').any(str::is_empty) {
-        return Err("nothing between two dots of the name".into());
+        return Err(BadName::NothingBetweenDots);
     }
     if labels.split('.').any(|label| label.len() > LABEL_BYTES_MAX) {
-        return Err(format!(
-            "a part of the name is too long: at most {LABEL_BYTES_MAX} characters between dots"
-        ));
+        return Err(BadName::LongPart);
     }
     Ok(())
 }

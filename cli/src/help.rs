@@ -1,6 +1,8 @@
 //! The words of the command line: which options there are and what help says of them. Knows no
 //! value of any.
 
+mod links;
+
 use clap::builder::{OsStringValueParser, PossibleValuesParser};
 use clap::{Arg, ArgAction, Command};
 
@@ -20,6 +22,8 @@ Examples:
   seaprox static 127.0.0.1:8080 example.org:80
   seaprox static :8080 10.0.0.1:80 10.0.0.2:80 --connect-timeout 2s
   seaprox static unix:/run/app.sock '[::1]:8080' --max-connections 100
+  seaprox ingress 127.0.0.1:8080 sctp:egress.example:7000 --insecure
+  seaprox egress sctp::7000 10.0.0.1:80 --insecure
   seaprox limits --socket-buffer 65536";
 
 const STATIC_EXAMPLES: &str = "\
@@ -32,7 +36,10 @@ Examples:
     seaprox static unix:/run/app.sock '[::1]:8080' --max-connections 100 --when-full refuse
   A socket that systemd opened (FileDescriptorName=web):
     seaprox static fd:web unix:/run/app.sock
+";
 
+/// What holds for every proxy.
+const SIGNALS: &str = "
 Signals:
   TERM, INT  take what is queued, accept nothing more, end when all is done; again: end now
   HUP        look names up again
@@ -51,6 +58,8 @@ pub(crate) fn command(bounds: Bounds) -> Command {
         .subcommand_required(true)
         .args_override_self(true)
         .subcommand(static_command(bounds))
+        .subcommand(links::ingress_command(bounds))
+        .subcommand(links::egress_command(bounds))
         .subcommand(
             Command::new("limits")
                 .about("Print the limits that were compiled in, and the memory they bound")
@@ -62,11 +71,15 @@ pub(crate) fn command(bounds: Bounds) -> Command {
 fn static_command(bounds: Bounds) -> Command {
     Command::new("static")
         .about("Relay each client of LISTEN to the first TARGET that can be reached")
-        .after_long_help(STATIC_EXAMPLES)
+        .after_long_help([STATIC_EXAMPLES, SIGNALS].concat())
         .args_override_self(true)
-        .args(endpoints())
+        .arg(listen())
+        .arg(target().required(true))
         .args(families())
         .args(sizes(bounds))
+        .arg(when_full())
+        .arg(socket_buffer())
+        .arg(connect_timeout())
         .args(timeouts())
         .args(logging())
 }
@@ -79,33 +92,34 @@ fn flag(name: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue)
 }
 
-fn endpoints() -> [Arg; 2] {
-    let positional = |name| {
-        Arg::new(name).value_name(name).required(true).value_parser(OsStringValueParser::new())
-    };
-    [
-        positional("LISTEN")
-            .help("Where clients come from: 127.0.0.1:8080, [::]:8080, :8080, unix:/path, fd:3")
-            .long_help(
-                "Where clients come from:\n  \
-                127.0.0.1:8080  an address; [::]:8080 is IPv6 only\n  \
-                :8080           every address, IPv6 and IPv4\n  \
-                unix:/path      a unix socket; unix:@name in the abstract namespace\n  \
-                fd:3            a listening socket that is open already\n  \
-                fd:NAME         the one that LISTEN_FDNAMES calls so (socket activation)",
-            ),
-        positional("TARGET")
-            .num_args(1..)
-            .help(
-                "Where their bytes go, tried in order: NAME:PORT, 1.2.3.4:80, [::1]:80, unix:/path",
-            )
-            .long_help(
-                "Where their bytes go; several are tried in order:\n  \
-                example.org:80      a name, looked up again for each connection (kept 5s)\n  \
-                1.2.3.4:80          an address; [::1]:80, [fe80::1%eth0]:80\n  \
-                unix:/path          a unix socket; unix:@name in the abstract namespace",
-            ),
-    ]
+fn positional(name: &'static str) -> Arg {
+    Arg::new(name).value_name(name).value_parser(OsStringValueParser::new())
+}
+
+fn listen() -> Arg {
+    positional("LISTEN")
+        .required(true)
+        .help("Where clients come from: 127.0.0.1:8080, [::]:8080, :8080, unix:/path, fd:3")
+        .long_help(
+            "Where clients come from:\n  \
+            127.0.0.1:8080  an address; [::]:8080 is IPv6 only\n  \
+            :8080           every address, IPv6 and IPv4\n  \
+            unix:/path      a unix socket; unix:@name in the abstract namespace\n  \
+            fd:3            a listening socket that is open already\n  \
+            fd:NAME         the one that LISTEN_FDNAMES calls so (socket activation)",
+        )
+}
+
+fn target() -> Arg {
+    positional("TARGET")
+        .num_args(1..)
+        .help("Where their bytes go, tried in order: NAME:PORT, 1.2.3.4:80, [::1]:80, unix:/path")
+        .long_help(
+            "Where their bytes go; several are tried in order:\n  \
+            example.org:80      a name, looked up again for each connection (kept 5s)\n  \
+            1.2.3.4:80          an address; [::1]:80, [fe80::1%eth0]:80\n  \
+            unix:/path          a unix socket; unix:@name in the abstract namespace",
+        )
 }
 
 fn families() -> [Arg; 2] {
@@ -124,7 +138,7 @@ fn families() -> [Arg; 2] {
     ]
 }
 
-fn sizes(bounds: Bounds) -> [Arg; 4] {
+fn sizes(bounds: Bounds) -> [Arg; 2] {
     let Bounds { connections, threads, .. } = bounds;
     [
         value("max-connections", "N")
@@ -140,19 +154,21 @@ fn sizes(bounds: Bounds) -> [Arg; 4] {
                 "Run N threads. This build can run {threads} (SEAPROX_NUM_THREADS at build\n\
                 time) [default: the CPUs this process may use, at most {threads}]"
             )),
-        Arg::new("when-full")
-            .long("when-full")
-            .value_name("wait|refuse")
-            .hide_possible_values(true)
-            .value_parser(PossibleValuesParser::new(["wait", "refuse"]))
-            .default_value("wait")
-            .help("At the limit, let clients wait, or refuse them")
-            .long_help(
-                "At the limit, leave clients in the backlog until there is room,\n\
-                or accept and reset them",
-            ),
-        socket_buffer(),
     ]
+}
+
+fn when_full() -> Arg {
+    Arg::new("when-full")
+        .long("when-full")
+        .value_name("wait|refuse")
+        .hide_possible_values(true)
+        .value_parser(PossibleValuesParser::new(["wait", "refuse"]))
+        .default_value("wait")
+        .help("At the limit, let clients wait, or refuse them")
+        .long_help(
+            "At the limit, leave clients in the backlog until there is room,\n\
+            or accept and reset them",
+        )
 }
 
 fn socket_buffer() -> Arg {
@@ -166,15 +182,18 @@ fn socket_buffer() -> Arg {
         )
 }
 
-fn timeouts() -> [Arg; 4] {
+fn connect_timeout() -> Arg {
+    value("connect-timeout", "TIME")
+        .default_value("10s")
+        .help("Give up when no target is reached within TIME")
+        .long_help(
+            "Give up on a TARGET that is not reached within TIME, and try the next.\n\
+            Times are like 500ms, 3s, 2m, 1h, or `off`",
+        )
+}
+
+fn timeouts() -> [Arg; 3] {
     [
-        value("connect-timeout", "TIME")
-            .default_value("10s")
-            .help("Give up when no target is reached within TIME")
-            .long_help(
-                "Give up on a TARGET that is not reached within TIME, and try the next.\n\
-                Times are like 500ms, 3s, 2m, 1h, or `off`",
-            ),
         value("idle-timeout", "TIME")
             .default_value("off")
             .help("Reset a connection that moved no byte for TIME"),

@@ -2,14 +2,18 @@
 //! what it asks of the system (descriptors, signals), what it says (log, exit codes), and the seal
 //! on the heap. `proxy.rs` puts it together; the engine knows none of it.
 pub mod activation;
+pub mod allow;
 pub mod args;
 pub mod bound;
+pub mod carriers;
 pub mod duration;
 pub mod endpoint;
 pub mod exit;
+pub mod fixed;
 mod help;
 pub mod limits;
 pub mod line;
+pub mod link;
 pub mod listening;
 pub mod log;
 mod logfmt;

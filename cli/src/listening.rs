@@ -1,11 +1,14 @@
 //! Opens what LISTEN names, and says in one line why it cannot be.
 
 use crate::activation::{Passed, check_listener};
-use crate::endpoint::{Listen, UnixPath};
+use crate::carriers::endpoint_of;
+use crate::endpoint::{Link, Listen, UnixPath};
 use crate::exit::ExitCode;
 use seaprox::sys::{Errno, Linux, Peer, Sys};
+use seaprox_sctp::{Association, Seqpacket, Socket};
 use seaprox_tcp::{ListenOptions, adopt_listener, listen, listen_unix};
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -22,14 +25,24 @@ pub struct CannotListen {
 }
 
 impl CannotListen {
-    fn because(listen: &Listen, errno: Errno) -> Self {
+    /// The kernel cannot carry this link.
+    pub fn without_sctp(link: &Link) -> Self {
+        CannotListen {
+            line: format!("{link}: this kernel has no SCTP: `modprobe sctp` as root loads it"),
+            code: ExitCode::Unavailable,
+        }
+    }
+
+    fn because(listen: &dyn Display, is_path: bool, errno: Errno) -> Self {
         let error = std::io::Error::from_raw_os_error(errno.raw_os_error());
         let reason = match errno {
             Errno::ADDRINUSE => "address in use (does another program listen there?)".into(),
-            Errno::ACCESS => match listen {
-                Listen::Unix(_) => "permission denied (may this user write to the folder?)".into(),
-                _ => "permission denied (ports below 1024 need CAP_NET_BIND_SERVICE)".into(),
-            },
+            Errno::ACCESS if is_path => {
+                "permission denied (may this user write to the folder?)".into()
+            }
+            Errno::ACCESS => {
+                "permission denied (ports below 1024 need CAP_NET_BIND_SERVICE)".into()
+            }
             Errno::ADDRNOTAVAIL => "no interface of this machine has that address".into(),
             Errno::AFNOSUPPORT => "this kernel has no such address family".into(),
             Errno::PROTOTYPE => "not a stream socket".into(),
@@ -105,20 +118,60 @@ impl Listening {
         };
         match opened {
             Ok(fd) => Ok(Listening { fd, path, adopted: false }),
-            Err(errno) => Err(CannotListen::because(at, errno)),
+            Err(errno) => Err(CannotListen::because(at, matches!(at, Listen::Unix(_)), errno)),
         }
+    }
+}
+
+/// A socket at which links come in.
+#[derive(Debug)]
+pub struct LinkListening {
+    /// The socket.
+    pub fd: OwnedFd,
+    path: Option<Bound>,
+}
+
+impl LinkListening {
+    /// Opens it.
+    pub fn open(at: &Link, options: &seaprox_sctp::Options) -> Result<LinkListening, CannotListen> {
+        let opened = match at {
+            Link::Seqpacket(path) => at_packet_path(path, options),
+            Link::Sctp { .. } => match endpoint_of(at) {
+                Some(endpoint) => Association::listen(&endpoint, options),
+                None => Err(Errno::INVAL),
+            },
+        };
+        let path = match at {
+            Link::Seqpacket(path) if !is_abstract(path) => Bound::at(path),
+            _ => None,
+        };
+        opened.map(|fd| LinkListening { fd, path }).map_err(|errno| match errno {
+            errno if seaprox_sctp::is_missing(errno) => CannotListen::without_sctp(at),
+            errno => CannotListen::because(at, matches!(at, Link::Seqpacket(_)), errno),
+        })
+    }
+}
+
+impl Bound {
+    /// Removes it, unless it is somebody else's: while this program drained, the next one may have
+    /// bound a socket of its own there.
+    fn remove(&self) {
+        if file_at(&self.path) == Some(self.file) {
+            // Somebody else may have removed it: then nothing is left to do.
+            let _ = std::fs::remove_file(as_path(&self.path));
+        }
+    }
+}
+
+impl Drop for LinkListening {
+    fn drop(&mut self) {
+        self.path.iter().for_each(Bound::remove);
     }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        // While this program drained, the next one may have bound a socket of its own there.
-        if let Some(bound) = &self.path
-            && file_at(&bound.path) == Some(bound.file)
-        {
-            // Somebody else may have removed it: then nothing is left to do.
-            let _ = std::fs::remove_file(as_path(&bound.path));
-        }
+        self.path.iter().for_each(Bound::remove);
     }
 }
 
@@ -135,30 +188,43 @@ fn everywhere(port: u16, options: ListenOptions) -> Result<OwnedFd, Errno> {
 
 /// A path; what an ended program has left there is removed first.
 fn at_path(path: &UnixPath, options: ListenOptions) -> Result<OwnedFd, Errno> {
-    match listen_unix(path.as_bytes(), options) {
-        Err(Errno::ADDRINUSE) if is_left_over(path) => {
+    let listen = || listen_unix(path.as_bytes(), options);
+    past_left_over(path, listen, || {
+        let peer = Peer::Unix(path.as_bytes());
+        let fd = Linux.socket(&peer)?;
+        let connected = Linux.connect(fd, &peer);
+        Linux.close(fd);
+        connected
+    })
+}
+
+/// A path where packets stay whole, for links.
+fn at_packet_path(path: &UnixPath, options: &seaprox_sctp::Options) -> Result<OwnedFd, Errno> {
+    let listen = || Seqpacket::listen(path.as_bytes(), options);
+    past_left_over(path, listen, || Seqpacket::connect(path.as_bytes(), options).map(drop))
+}
+
+/// Listens at a path, once more if the first time a socket was there at which nobody listens
+/// (unix(7), ECONNREFUSED; a file that is no socket refuses in the same way, and is not ours to
+/// remove). Does not wait: a full backlog (EAGAIN) is somebody's.
+fn past_left_over(
+    path: &UnixPath,
+    listen: impl Fn() -> Result<OwnedFd, Errno>,
+    connect: impl Fn() -> Result<(), Errno>,
+) -> Result<OwnedFd, Errno> {
+    let is_socket =
+        |path: &Path| path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket());
+    match listen() {
+        Err(Errno::ADDRINUSE)
+            if !is_abstract(path)
+                && is_socket(as_path(path))
+                && connect() == Err(Errno::CONNREFUSED) =>
+        {
             std::fs::remove_file(as_path(path)).map_err(|_| Errno::ADDRINUSE)?;
-            listen_unix(path.as_bytes(), options)
+            listen()
         }
         other => other,
     }
-}
-
-/// A socket at which nobody listens (unix(7), ECONNREFUSED; a file that is no socket refuses in the
-/// same way, and is not ours to remove).
-fn is_left_over(path: &UnixPath) -> bool {
-    let is_socket =
-        |path: &Path| path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket());
-    !is_abstract(path) && is_socket(as_path(path)) && nobody_listens(path)
-}
-
-/// Does not wait: a full backlog (EAGAIN) is somebody's.
-fn nobody_listens(path: &UnixPath) -> bool {
-    let peer = Peer::Unix(path.as_bytes());
-    let Ok(fd) = Linux.socket(&peer) else { return false };
-    let refused = Linux.connect(fd, &peer) == Err(Errno::CONNREFUSED);
-    Linux.close(fd);
-    refused
 }
 
 fn is_abstract(path: &UnixPath) -> bool {
@@ -176,6 +242,6 @@ fn adopt(at: &Listen, fd: i32, options: ListenOptions) -> Result<Listening, Cann
         code: ExitCode::Configuration,
     })?;
     let fd = crate::sys::own(fd);
-    adopt_listener(&fd, options).map_err(|errno| CannotListen::because(at, errno))?;
+    adopt_listener(&fd, options).map_err(|errno| CannotListen::because(at, false, errno))?;
     Ok(Listening { fd, adopted: true, path: None })
 }

@@ -2,7 +2,9 @@
 
 use seaprox_cli::args::{self, Answer, Bounds, Command};
 use seaprox_cli::exit::{ExitCode, end, fail};
+use seaprox_cli::fixed;
 use seaprox_cli::limits::{Kernel, Limits};
+use seaprox_cli::link;
 use seaprox_cli::memory::{MAX_NUM_CONNECTIONS, NUM_THREADS, PARTS};
 use seaprox_cli::proxy;
 use seaprox_cli::seal::{self, Sealable};
@@ -17,7 +19,9 @@ fn main() {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let bounds = Bounds { connections: MAX_NUM_CONNECTIONS, threads: NUM_THREADS, cpus };
     let code = match args::parse(std::env::args_os(), bounds) {
-        Ok(Command::Static(config)) => proxy::run(&config),
+        Ok(Command::Static(config)) => fixed::run(&config),
+        Ok(Command::Ingress(config)) => link::run_ingress(&config),
+        Ok(Command::Egress(config)) => link::run_egress(&config),
         Ok(Command::Limits { socket_buffer_bytes }) => {
             let wish = proxy::wish(MAX_NUM_CONNECTIONS, NUM_THREADS);
             let kernel = Kernel::of_this_machine();

@@ -1,13 +1,12 @@
-//! `seaprox static`: opens, starts, seals, and then waits for signals until the workers have ended.
+//! What every proxy of this program has in common: it takes what the system grants, opens, starts its
+//! threads, seals the heap, and waits for signals until the threads have ended. Knows neither what
+//! connections come from nor what they go to.
 
-use crate::activation::Passed;
-use crate::args::{self, Config};
-use crate::bound::{NAMES, RESOLVER_THREADS, WORKER_STACK_BYTES};
-use crate::endpoint::{self, Listen};
+use crate::args::Common;
+use crate::bound::{RESOLVER_THREADS, WORKER_STACK_BYTES};
 use crate::exit::{ExitCode, fail};
-use crate::listening::Listening;
 use crate::log::{self, LOG, Level};
-use crate::memory::{MAX_NUM_CONNECTIONS, PROXY, RESOLVER};
+use crate::memory::{PROXY, RESOLVER};
 use crate::nofile::{self, Plan, Wish};
 use crate::notify::{Notifier, State};
 use crate::reporter::Reporter;
@@ -17,13 +16,15 @@ use seaprox::fail::FailReason;
 use seaprox::relay::PipeLimits;
 use seaprox::share::{Order, Share};
 use seaprox::sys::Linux;
+use seaprox::table::Table;
 use seaprox::time::DURATION_MILLIS_MAX;
+use seaprox::transport::{Dest, Source};
 use seaprox::worker::{Options, Worker};
-use seaprox_tcp::resolver::{self, Resolver};
-use seaprox_tcp::{AtEnd, DialOptions, Dialer, Listener, Target};
+use seaprox_tcp::DialOptions;
+use seaprox_tcp::resolver;
+use std::fmt::Display;
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::fd::AsRawFd;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -33,113 +34,181 @@ static ENDED: AtomicUsize = AtomicUsize::new(0);
 /// One of them could not go on.
 static FAILED: AtomicBool = AtomicBool::new(false);
 
-/// A worker of this program.
-type StaticWorker<'a> = Worker<
-    'a,
-    Linux,
-    Listener<Linux>,
-    Dialer<'static, Linux, &'static Resolver<NAMES, MAX_NUM_CONNECTIONS>>,
-    Reporter,
->;
-
-/// What the limits of a configuration need.
+/// What the limits of a configuration need that relays from socket to socket.
 pub fn wish(connections: usize, threads: usize) -> Wish {
     let pipes = nofile::pipes_for(connections, nofile::pipe_user_pages_soft());
     Wish { connections, threads, listeners: 1, pipes }
 }
 
-/// Runs until told to end.
-pub fn run(config: &Config) -> ExitCode {
-    // Before any thread is started: they inherit what is blocked.
-    let signals = granted("signals", Signals::block());
-    granted("log", LOG.start(log::Options::stderr(config.log)));
-    let wish = wish(config.connections_max, config.threads);
-    let plan = granted("descriptors", nofile::raise(&wish));
-    if plan.connections == 0 {
-        let limit = plan.limit;
-        let why = format_args!("descriptors: a limit of {limit} is too low for one connection");
-        fail(ExitCode::System, why);
+/// What a proxy runs on.
+pub(crate) struct Ground<'c> {
+    common: &'c Common,
+    signals: Signals,
+    plan: Plan,
+    /// How many threads relay.
+    pub(crate) threads: usize,
+}
+
+impl<'c> Ground<'c> {
+    /// Takes what the system grants; without enough of it the program ends. To be called before
+    /// any thread is started: they inherit what is blocked.
+    pub(crate) fn take(common: &'c Common, wish: &Wish) -> Ground<'c> {
+        let signals = granted("signals", Signals::block());
+        granted("log", LOG.start(log::Options::stderr(common.log)));
+        let plan = granted("descriptors", nofile::raise(wish));
+        if plan.connections == 0 {
+            let limit = plan.limit;
+            let why = format_args!("descriptors: a limit of {limit} is too low for one connection");
+            fail(ExitCode::System, why);
+        }
+        if let Some(lowered) = plan.warning(wish) {
+            log::event(Level::Warn, "fewer connections").field("why", lowered).send();
+        }
+        let threads = common.threads.min(plan.connections);
+        Ground { common, signals, plan, threads }
     }
-    if let Some(lowered) = plan.warning(&wish) {
-        log::event(Level::Warn, "fewer connections").field("why", lowered).send();
+
+    /// Starts the threads that look names up, if any will have to be.
+    pub(crate) fn resolve(&self, names: bool) {
+        if names {
+            let prefer_ipv4 = self.common.prefer_ipv4;
+            let options = resolver::Options { threads: RESOLVER_THREADS, prefer_ipv4 };
+            granted("resolver", RESOLVER.start(PROXY.commons(), options));
+        }
     }
-    let listening =
-        Listening::open(&config.listen, &Passed::from_environment(), config.socket_buffer_bytes)
-            .unwrap_or_else(|refused| fail(refused.code, refused.line));
-    let notifier = Notifier::from_environment();
-    let threads = config.threads.min(plan.connections);
-    start(config, &plan, threads, &listening);
-    announce(&config.listen, &plan, threads);
-    notifier.tell(State::Ready);
-    wait(config, &signals, &notifier, threads);
-    drop(listening);
-    if PROXY.commons().ordered() == Order::Run {
-        log::event(Level::Error, "the listener was shut down by somebody else").send();
-        return ExitCode::Failed;
+
+    /// How a worker behaves, but for what its proxy says itself.
+    pub(crate) fn options(&self, proxy: &'static str) -> Options {
+        let Plan { pipes, .. } = self.plan;
+        Options {
+            proxy,
+            idle_millis: self.common.idle_timeout_millis,
+            half_close_millis: self.common.half_close_timeout_millis,
+            pipes: PipeLimits {
+                large: pipes.large / self.threads,
+                small: pipes.small / self.threads,
+            },
+            ..Options::default()
+        }
     }
-    if FAILED.load(Ordering::Acquire) { ExitCode::Failed } else { ExitCode::Done }
+
+    /// How dests are dialed.
+    pub(crate) fn dial_options(&self) -> DialOptions {
+        DialOptions {
+            connect_millis: self.common.connect_timeout_millis.unwrap_or(DURATION_MILLIS_MAX),
+            buffer_bytes: self.common.socket_buffer_bytes,
+            local_ports: local_ports(),
+        }
+    }
+
+    /// Starts a thread for each table, which `run`s a worker on it; from here on nothing allocates.
+    /// Then serves until told to end, and `at` says where.
+    pub(crate) fn serve<F>(&self, at: &dyn Display, run: F) -> ExitCode
+    where
+        F: FnOnce(Thread, Table<'static>) + Clone + Send + 'static,
+    {
+        let notifier = Notifier::from_environment();
+        // Leaked, as the threads outlive this function: once a process.
+        let gate: &'static Gate = Box::leak(Box::new(Gate::new(self.threads)));
+        let Some(tables) = PROXY.claim(self.threads, self.plan.connections) else {
+            unreachable!("the table is claimed once, here")
+        };
+        for (number, table) in tables.enumerate() {
+            let run = run.clone();
+            let thread = Thread { number, connections: self.common.log_connections, gate };
+            let spawned = std::thread::Builder::new()
+                .name(format!("seaprox-{number}"))
+                .stack_size(WORKER_STACK_BYTES)
+                .spawn(move || run(thread, table));
+            granted("worker", spawned);
+        }
+        gate.started.wait();
+        seal::seal();
+        gate.sealed.wait();
+        log::event(Level::Info, "listening")
+            .field("at", at)
+            .field("connections_max", self.plan.connections)
+            .field("threads", self.threads)
+            .send();
+        notifier.tell(State::Ready);
+        self.wait(&notifier);
+        if PROXY.commons().ordered() == Order::Run {
+            log::event(Level::Error, "the listener was shut down by somebody else").send();
+            return ExitCode::Failed;
+        }
+        if FAILED.load(Ordering::Acquire) { ExitCode::Failed } else { ExitCode::Done }
+    }
+
+    /// Serves signals until every worker has ended.
+    fn wait(&self, notifier: &Notifier) {
+        let commons = PROXY.commons();
+        let mut deadline = None;
+        while ENDED.load(Ordering::Acquire) < self.threads {
+            match self.signals.wait(deadline) {
+                Some(Signal::End) if commons.ordered() == Order::Run => {
+                    notifier.tell(State::Stopping);
+                    let open = total(Share::occupied);
+                    log::event(Level::Info, "draining").field("connections", open).send();
+                    deadline = self
+                        .common
+                        .drain_millis
+                        .map(|millis| Instant::now() + Duration::from_millis(u64::from(millis)));
+                    commons.order(Linux, Order::Drain);
+                }
+                Some(Signal::End) | None => {
+                    if commons.ordered() < Order::Stop {
+                        let open = total(Share::occupied);
+                        log::event(Level::Warn, "resetting").field("connections", open).send();
+                    }
+                    commons.order(Linux, Order::Stop);
+                    deadline = None;
+                }
+                Some(Signal::LookUpAgain) => RESOLVER.flush(),
+                Some(Signal::Status) => status(),
+                Some(Signal::WorkerEnded) => {}
+            }
+        }
+    }
+}
+
+/// What a worker's thread is told.
+pub(crate) struct Thread {
+    /// Which of them it is.
+    pub(crate) number: usize,
+    connections: bool,
+    gate: &'static Gate,
+}
+
+impl Thread {
+    /// Runs a worker to its end, on the thread it was made for.
+    pub(crate) fn run<S, D>(self, table: Table<'_>, source: S, dest: D, options: Options)
+    where
+        S: Source<Linux>,
+        D: Dest<Linux, S::Target>,
+    {
+        let reporter = Reporter::new(self.connections);
+        let mut worker =
+            Worker::new(Linux, table, source, dest, reporter, options).unwrap_or_else(|errno| {
+                let error = io::Error::from_raw_os_error(errno.raw_os_error());
+                fail(ExitCode::System, format_args!("worker {}: {error}", self.number))
+            });
+        self.gate.started.wait();
+        self.gate.sealed.wait();
+        if let Err(errno) = worker.run() {
+            FAILED.store(true, Ordering::Release);
+            log::event(Level::Error, "a worker cannot go on")
+                .field("errno", errno.raw_os_error())
+                .send();
+            PROXY.commons().order(Linux, Order::Stop);
+        }
+        ENDED.fetch_add(1, Ordering::AcqRel);
+        signals::worker_ended();
+    }
 }
 
 /// What the system grants at start; if not, the program ends.
 fn granted<T>(what: &str, result: io::Result<T>) -> T {
     result.unwrap_or_else(|error| fail(ExitCode::of(&error), format_args!("{what}: {error}")))
-}
-
-/// Starts the threads; from here on nothing allocates.
-fn start(config: &Config, plan: &Plan, threads: usize, listening: &Listening) {
-    let targets: &'static [Target<'static>] =
-        Vec::leak(config.targets.iter().map(target_of).collect());
-    if targets.iter().any(|target| matches!(target, Target::Name(..))) {
-        let options =
-            resolver::Options { threads: RESOLVER_THREADS, prefer_ipv4: config.prefer_ipv4 };
-        granted("resolver", RESOLVER.start(PROXY.commons(), options));
-    }
-    let dial_options = DialOptions {
-        connect_millis: config.connect_timeout_millis.unwrap_or(DURATION_MILLIS_MAX),
-        buffer_bytes: config.socket_buffer_bytes,
-        local_ports: local_ports(),
-    };
-    let options = Options {
-        proxy: "static",
-        idle_millis: config.idle_timeout_millis,
-        half_close_millis: config.half_close_timeout_millis,
-        when_full: match config.when_full {
-            args::WhenFull::Wait => seaprox::WhenFull::Wait,
-            args::WhenFull::Refuse => seaprox::WhenFull::Refuse,
-        },
-        pipes: PipeLimits { large: plan.pipes.large / threads, small: plan.pipes.small / threads },
-        ..Options::default()
-    };
-    let fd = listening.fd.as_raw_fd();
-    let at_end = if listening.adopted { AtEnd::Leave } else { AtEnd::Refuse };
-    let connections = config.log_connections;
-    // Leaked, as the threads outlive this function: once a process.
-    let gate: &'static Gate = Box::leak(Box::new(Gate::new(threads)));
-    let Some(tables) = PROXY.claim(threads, plan.connections) else {
-        unreachable!("the table is claimed once, here")
-    };
-    for (number, table) in tables.enumerate() {
-        let dial_options = dial_options.clone();
-        let spawned = std::thread::Builder::new()
-            .name(format!("seaprox-{number}"))
-            .stack_size(WORKER_STACK_BYTES)
-            .spawn(move || {
-                let listener = Listener::new(Linux, fd, at_end);
-                let dialer = Dialer::new(Linux, targets, &RESOLVER, dial_options);
-                let reporter = Reporter::new(connections);
-                match Worker::new(Linux, table, listener, dialer, reporter, options) {
-                    Ok(worker) => work(worker, gate),
-                    Err(errno) => {
-                        let error = io::Error::from_raw_os_error(errno.raw_os_error());
-                        fail(ExitCode::System, format_args!("worker {number}: {error}"))
-                    }
-                }
-            });
-        granted("worker", spawned);
-    }
-    gate.started.wait();
-    seal::seal();
-    gate.sealed.wait();
 }
 
 /// Where the workers wait until all have started, and then until the heap is sealed: starting a
@@ -155,60 +224,8 @@ impl Gate {
     }
 }
 
-fn work(mut worker: StaticWorker<'_>, gate: &Gate) {
-    gate.started.wait();
-    gate.sealed.wait();
-    if let Err(errno) = worker.run() {
-        FAILED.store(true, Ordering::Release);
-        log::event(Level::Error, "a worker cannot go on")
-            .field("errno", errno.raw_os_error())
-            .send();
-        PROXY.commons().order(Linux, Order::Stop);
-    }
-    ENDED.fetch_add(1, Ordering::AcqRel);
-    signals::worker_ended();
-}
-
-/// Serves signals until every worker has ended.
-fn wait(config: &Config, signals: &Signals, notifier: &Notifier, threads: usize) {
-    let commons = PROXY.commons();
-    let mut deadline = None;
-    while ENDED.load(Ordering::Acquire) < threads {
-        match signals.wait(deadline) {
-            Some(Signal::End) if commons.ordered() == Order::Run => {
-                notifier.tell(State::Stopping);
-                let open = total(Share::occupied);
-                log::event(Level::Info, "draining").field("connections", open).send();
-                deadline = config
-                    .drain_millis
-                    .map(|millis| Instant::now() + Duration::from_millis(u64::from(millis)));
-                commons.order(Linux, Order::Drain);
-            }
-            Some(Signal::End) | None => {
-                if commons.ordered() < Order::Stop {
-                    let open = total(Share::occupied);
-                    log::event(Level::Warn, "resetting").field("connections", open).send();
-                }
-                commons.order(Linux, Order::Stop);
-                deadline = None;
-            }
-            Some(Signal::LookUpAgain) => RESOLVER.flush(),
-            Some(Signal::Status) => status(),
-            Some(Signal::WorkerEnded) => {}
-        }
-    }
-}
-
 fn total(number: impl Fn(&Share) -> u32) -> u32 {
     PROXY.commons().shares().iter().map(number).sum()
-}
-
-fn announce(listen: &Listen, plan: &Plan, threads: usize) {
-    log::event(Level::Info, "listening")
-        .field("at", listen)
-        .field("connections_max", plan.connections)
-        .field("threads", threads)
-        .send();
 }
 
 /// What runs and what happened, a line for each thread and one for each reason.
@@ -229,19 +246,6 @@ fn status() {
         let count: u64 = commons.shares().iter().map(|s| s.counters.failed(reason)).sum();
         if count > 0 {
             log::event(Level::Info, "status").field("reason", reason).field("count", count).send();
-        }
-    }
-}
-
-/// A target as the dialer wants it. Leaks the text: once a process.
-fn target_of(target: &endpoint::Target) -> Target<'static> {
-    match target {
-        endpoint::Target::Name { name, port } => {
-            Target::Name(Box::leak(name.clone().into_boxed_str()), *port)
-        }
-        endpoint::Target::Inet(address) => Target::Inet(*address),
-        endpoint::Target::Unix(path) => {
-            Target::Unix(Box::leak(path.as_bytes().to_vec().into_boxed_slice()))
         }
     }
 }

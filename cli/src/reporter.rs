@@ -79,6 +79,15 @@ impl Observer for Reporter {
                         .send();
                 }
             }
+            Notice::LinkUp { peer } => {
+                log::event(Level::Info, "link up").field("peer", peer).send();
+            }
+            Notice::LinkDown { peer, reason } => {
+                log::event(Level::Warn, "link down")
+                    .field("peer", peer)
+                    .field("reason", reason)
+                    .send();
+            }
             Notice::Exhausted(errno) => {
                 if let Some(held_back) = self.exhausted.pass() {
                     log::event(Level::Warn, "nothing is accepted for a moment")

@@ -3,6 +3,7 @@
 
 use seaprox::completion::{Mailbox, Outcome};
 use seaprox::share::Commons;
+use seaprox_cli::allow::Allowed;
 use seaprox_cli::log::{self, Level, Options};
 use seaprox_cli::seal::{Sealable, hook_panics, seal};
 use seaprox_tcp::resolve::{Lookup, Resolve};
@@ -37,6 +38,8 @@ fn child(what: &str) {
     let commons = Commons::of_mailboxes(&MAILBOXES, &ORDER);
     RESOLVER.start(commons, resolver::Options { threads: 2, prefer_ipv4: false }).unwrap();
     let mut kept = vec![0u8; 1000];
+    let patterns = ["*.example.org:443", "a:1-9", "10.0.0.0/8", "[2001:db8::]/32:*"];
+    let allowed = Allowed::parse(patterns.map(str::as_bytes)).unwrap();
     let held = seal();
     assert!(held.bytes >= 1000 && held.allocations > 0, "{held:?}");
     match what {
@@ -50,6 +53,7 @@ fn child(what: &str) {
             assert!(log::LOG.flush(Duration::from_secs(5)));
         }
         "resolves" => resolve(commons),
+        "permits" => permit(&allowed),
         other => panic!("{other}?"),
     }
 }
@@ -72,6 +76,16 @@ fn resolve(commons: Commons<'static>) {
     }
 }
 
+/// What is wished for comes from outside, after start.
+fn permit(allowed: &Allowed) {
+    for bad in ["", ".", "a..org", "a b.org", "é.example.org", "127.1", "x.example.org.evil"] {
+        assert!(!allowed.permits_name(bad, 443), "{bad}");
+    }
+    assert!(allowed.permits_name("WWW.example.org.", 443) && allowed.permits_name("a", 9));
+    assert!(allowed.permits_address("[::ffff:10.1.2.3]:1".parse().unwrap()));
+    assert!(!allowed.permits_address("11.0.0.0:1".parse().unwrap()));
+}
+
 fn run(what: &str) -> (ExitStatus, String) {
     let program = std::env::current_exe().unwrap();
     let output = Command::new(program).env(CHILD, what).output().unwrap();
@@ -92,6 +106,9 @@ fn parent() {
     assert!(status.success() && said.is_empty(), "{status} {said}");
 
     let (status, said) = run("resolves");
+    assert!(status.success() && said.is_empty(), "{status} {said}");
+
+    let (status, said) = run("permits");
     assert!(status.success() && said.is_empty(), "{status} {said}");
 
     let (status, said) = run("logs");

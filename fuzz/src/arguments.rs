@@ -2,9 +2,13 @@
 
 use crate::is_one_line;
 use seaprox::time::DURATION_MILLIS_MAX;
-use seaprox_cli::args::{Answer, Bounds, Command, Config, TARGETS_MAX, WhenFull, parse};
+use seaprox_cli::allow::PATTERNS_MAX;
+use seaprox_cli::args::{
+    Answer, Ask, Bounds, Command, Common, EgressConfig, IngressConfig, LISTENS_MAX, SERVICES_MAX,
+    TARGETS_MAX, WhenFull, parse,
+};
 use seaprox_cli::duration::Span;
-use seaprox_cli::endpoint::{Listen, Target};
+use seaprox_cli::endpoint::{Link, Listen, Target};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
@@ -15,12 +19,11 @@ const BOUNDS: Bounds = Bounds { connections: 100, threads: 4, cpus: 2 };
 pub fn arguments(bytes: &[u8]) {
     let arguments = bytes.split(|&byte| byte == 0).map(|a| OsString::from_vec(a.into()));
     match parse([OsString::from("seaprox")].into_iter().chain(arguments), BOUNDS) {
-        Ok(Command::Static(config)) => {
-            check(&config);
-            let again = parse(written(&config), BOUNDS);
-            assert_eq!(again, Ok(Command::Static(config)));
-        }
         Ok(Command::Limits { socket_buffer_bytes }) => check_buffer(socket_buffer_bytes),
+        Ok(command) => {
+            check(&command);
+            assert_eq!(parse(written(&command), BOUNDS), Ok(command));
+        }
         Err(Answer::Say(text)) => {
             assert!(text.ends_with('\n') && text.lines().all(|l| l.is_empty() || is_one_line(l)));
         }
@@ -29,18 +32,44 @@ pub fn arguments(bytes: &[u8]) {
 }
 
 /// What the rest of the program relies on.
-fn check(config: &Config) {
-    assert!((1..=BOUNDS.connections).contains(&config.connections_max), "{config:?}");
-    assert!((1..=BOUNDS.threads.min(config.connections_max)).contains(&config.threads));
-    assert!((1..=TARGETS_MAX).contains(&config.targets.len()), "{config:?}");
+fn check(command: &Command) {
+    match command {
+        Command::Static(config) => {
+            assert!((1..=TARGETS_MAX).contains(&config.targets.len()), "{config:?}");
+            check_common(&config.common);
+        }
+        Command::Ingress(config) => {
+            assert!((1..=LISTENS_MAX).contains(&config.listens.len()), "{config:?}");
+            assert_eq!(config.link.check_peer(), Ok(()));
+            assert!(!matches!(config.ask, Ask::Target(Target::Unix(_))), "{config:?}");
+            assert_ne!(config.sctp_udp_port, Some(0));
+            check_common(&config.common);
+        }
+        Command::Egress(config) => {
+            assert_eq!(config.link.check_local(), Ok(()));
+            let services = config.services.iter().map(|service| service.targets.len());
+            assert!(services.clone().all(|targets| (1..=TARGETS_MAX).contains(&targets)));
+            assert!(config.targets.len() <= TARGETS_MAX && services.len() <= SERVICES_MAX);
+            let all = config.targets.len() + services.sum::<usize>();
+            let patterns = config.allowed.patterns().len();
+            assert!(all <= 128 && patterns <= PATTERNS_MAX && all + patterns > 0, "{config:?}");
+            check_common(&config.common);
+        }
+        Command::Limits { .. } => unreachable!("looked at by the caller"),
+    }
+}
+
+fn check_common(common: &Common) {
+    assert!((1..=BOUNDS.connections).contains(&common.connections_max), "{common:?}");
+    assert!((1..=BOUNDS.threads.min(common.connections_max)).contains(&common.threads));
     let timeouts = [
-        config.connect_timeout_millis,
-        config.idle_timeout_millis,
-        config.half_close_timeout_millis,
+        common.connect_timeout_millis,
+        common.idle_timeout_millis,
+        common.half_close_timeout_millis,
     ];
     assert!(timeouts.into_iter().flatten().all(|t| (1..=DURATION_MILLIS_MAX).contains(&t)));
-    assert!(config.drain_millis.is_none_or(|millis| millis <= DURATION_MILLIS_MAX));
-    check_buffer(config.socket_buffer_bytes);
+    assert!(common.drain_millis.is_none_or(|millis| millis <= DURATION_MILLIS_MAX));
+    check_buffer(common.socket_buffer_bytes);
 }
 
 /// setsockopt(2) takes an int, which the kernel doubles.
@@ -48,43 +77,109 @@ fn check_buffer(bytes: Option<usize>) {
     assert!(bytes.is_none_or(|bytes| (4096..=i32::MAX as usize / 2).contains(&bytes)), "{bytes:?}");
 }
 
-/// The configuration as a command line.
-fn written(config: &Config) -> Vec<OsString> {
-    let span = |millis: Option<u32>| millis.map_or(Span::Off, Span::Millis);
-    let when_full = match config.when_full {
-        WhenFull::Wait => "wait",
-        WhenFull::Refuse => "refuse",
+/// What the command line said, as a command line.
+fn written(command: &Command) -> Vec<OsString> {
+    let (name, common, own, positional) = match command {
+        Command::Static(config) => {
+            let positional = std::iter::once(listen(&config.listen));
+            let own = vec![when_full(config.when_full)];
+            let targets = config.targets.iter().map(target);
+            ("static", &config.common, own, positional.chain(targets).collect())
+        }
+        Command::Ingress(config) => {
+            let positional = config.listens.iter().map(listen).chain([link(&config.link)]);
+            ("ingress", &config.common, of_ingress(config), positional.collect())
+        }
+        Command::Egress(config) => {
+            let targets = config.targets.iter().map(target);
+            let positional: Vec<_> = std::iter::once(link(&config.link)).chain(targets).collect();
+            ("egress", &config.common, of_egress(config), positional)
+        }
+        Command::Limits { .. } => unreachable!("looked at by the caller"),
     };
+    let line = ["seaprox", name].map(OsString::from).into_iter();
+    line.chain(options(common)).chain(own).chain(["--".into()]).chain(positional).collect()
+}
+
+/// The options of every proxy.
+fn options(common: &Common) -> Vec<OsString> {
     let mut line = vec![
-        "seaprox".into(),
-        "static".into(),
-        format!("--prefer-ipv{}", if config.prefer_ipv4 { 4 } else { 6 }),
-        format!("--max-connections={}", config.connections_max),
-        format!("--threads={}", config.threads),
-        format!("--connect-timeout={}", span(config.connect_timeout_millis)),
-        format!("--idle-timeout={}", span(config.idle_timeout_millis)),
-        format!("--half-close-timeout={}", span(config.half_close_timeout_millis)),
-        format!("--when-full={when_full}"),
-        format!("--drain={}", span(config.drain_millis)),
-        format!("--log={}", config.log.name()),
+        format!("--prefer-ipv{}", if common.prefer_ipv4 { 4 } else { 6 }),
+        format!("--max-connections={}", common.connections_max),
+        format!("--threads={}", common.threads),
+        format!("--connect-timeout={}", span(common.connect_timeout_millis)),
+        format!("--idle-timeout={}", span(common.idle_timeout_millis)),
+        format!("--half-close-timeout={}", span(common.half_close_timeout_millis)),
+        format!("--drain={}", span(common.drain_millis)),
+        format!("--log={}", common.log.name()),
     ];
-    line.extend(config.log_connections.then(|| "--log-connections".into()));
-    line.extend(config.socket_buffer_bytes.map(|bytes| format!("--socket-buffer={bytes}")));
-    line.push("--".into());
-    let listen = match &config.listen {
-        Listen::Unix(path) => unix(path.as_bytes()),
-        listen => listen.to_string().into(),
-    };
-    let targets = config.targets.iter().map(|target| match target {
-        Target::Unix(path) => unix(path.as_bytes()),
-        target => target.to_string().into(),
+    line.extend(common.log_connections.then(|| "--log-connections".into()));
+    line.extend(common.socket_buffer_bytes.map(|bytes| format!("--socket-buffer={bytes}")));
+    line.into_iter().map(OsString::from).collect()
+}
+
+fn of_ingress(config: &IngressConfig) -> Vec<OsString> {
+    let wait = format!("--link-wait={}", span(config.link_wait_millis));
+    let mut line = vec!["--insecure".into(), wait.into(), when_full(config.when_full)];
+    line.extend(config.sctp_udp_port.map(|port| format!("--sctp-udp-port={port}").into()));
+    match &config.ask {
+        Ask::Own => {}
+        Ask::Service(name) => line.push(format!("--service={name}").into()),
+        Ask::Target(wanted) => line.push(option("--to=", target(wanted))),
+    }
+    line
+}
+
+fn of_egress(config: &EgressConfig) -> Vec<OsString> {
+    let services = config.services.iter().map(|service| {
+        let targets: Vec<_> = service.targets.iter().map(|one| target(one).into_vec()).collect();
+        let text = format!("--service={}=", service.name).into_bytes();
+        OsString::from_vec([text, targets.join(&b',')].concat())
     });
-    line.into_iter().map(OsString::from).chain([listen]).chain(targets).collect()
+    let allowed =
+        config.allowed.patterns().iter().map(|pattern| format!("--allow={pattern}").into());
+    std::iter::once("--insecure".into()).chain(services).chain(allowed).collect()
+}
+
+fn span(millis: Option<u32>) -> Span {
+    millis.map_or(Span::Off, Span::Millis)
+}
+
+fn when_full(when_full: WhenFull) -> OsString {
+    match when_full {
+        WhenFull::Wait => "--when-full=wait".into(),
+        WhenFull::Refuse => "--when-full=refuse".into(),
+    }
+}
+
+fn option(name: &str, value: OsString) -> OsString {
+    OsString::from_vec([name.as_bytes(), &value.into_vec()].concat())
+}
+
+fn listen(listen: &Listen) -> OsString {
+    match listen {
+        Listen::Unix(path) => path_of("unix:", path.as_bytes()),
+        listen => listen.to_string().into(),
+    }
+}
+
+fn target(target: &Target) -> OsString {
+    match target {
+        Target::Unix(path) => path_of("unix:", path.as_bytes()),
+        target => target.to_string().into(),
+    }
+}
+
+fn link(link: &Link) -> OsString {
+    match link {
+        Link::Seqpacket(path) => path_of("seqpacket:", path.as_bytes()),
+        link => link.to_string().into(),
+    }
 }
 
 /// A path byte for byte: shown it would be escaped.
-fn unix(path: &[u8]) -> OsString {
-    OsString::from_vec([b"unix:", path].concat())
+fn path_of(kind: &str, path: &[u8]) -> OsString {
+    OsString::from_vec([kind.as_bytes(), path].concat())
 }
 
 /// A duration is what it says, digit by digit, and is shown as one that is as long.

@@ -1,7 +1,7 @@
-//! LISTEN and TARGET as the user writes them.
+//! LISTEN, TARGET and LINK as the user writes them.
 
 use crate::is_one_line;
-use seaprox_cli::endpoint::{Listen, Refused, Target, UnixPath};
+use seaprox_cli::endpoint::{LINK_HOSTS_MAX, Link, Listen, Refused, SctpHost, Target, UnixPath};
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -9,15 +9,17 @@ use std::net::SocketAddr;
 struct Parts<'e> {
     inet: Option<SocketAddr>,
     path: Option<&'e UnixPath>,
+    /// What stands before the path.
+    kind: &'static str,
 }
 
 /// Whatever is a LISTEN is shown as one that means the same.
 pub fn listen(bytes: &[u8]) {
     shown_and_read_again(bytes, Listen::parse, |listen| match listen {
-        Listen::Unix(path) => Parts { inet: None, path: Some(path) },
-        Listen::Inet(address) => Parts { inet: Some(*address), path: None },
+        Listen::Unix(path) => Parts { inet: None, path: Some(path), kind: "unix:" },
+        Listen::Inet(address) => Parts { inet: Some(*address), path: None, kind: "" },
         Listen::Everywhere { .. } | Listen::Descriptor(_) | Listen::Named(_) => {
-            Parts { inet: None, path: None }
+            Parts { inet: None, path: None, kind: "" }
         }
     });
 }
@@ -25,10 +27,35 @@ pub fn listen(bytes: &[u8]) {
 /// Whatever is a TARGET is shown as one that means the same.
 pub fn target(bytes: &[u8]) {
     shown_and_read_again(bytes, Target::parse, |target| match target {
-        Target::Unix(path) => Parts { inet: None, path: Some(path) },
-        Target::Inet(address) => Parts { inet: Some(*address), path: None },
-        Target::Name { .. } => Parts { inet: None, path: None },
+        Target::Unix(path) => Parts { inet: None, path: Some(path), kind: "unix:" },
+        Target::Inet(address) => Parts { inet: Some(*address), path: None, kind: "" },
+        Target::Name { .. } => Parts { inet: None, path: None, kind: "" },
     });
+}
+
+/// Whatever is a LINK is shown as one that means the same.
+pub fn link(bytes: &[u8]) {
+    shown_and_read_again(bytes, Link::parse, |link| match link {
+        Link::Seqpacket(path) => Parts { inet: None, path: Some(path), kind: "seqpacket:" },
+        Link::Sctp { hosts, port } => {
+            assert!(*port > 0 && hosts.len() <= LINK_HOSTS_MAX, "{hosts:?}");
+            let mut others = hosts.iter();
+            while let Some(host) = others.next() {
+                assert!(!others.as_slice().contains(host), "{host} is there twice");
+            }
+            let mut addresses = hosts.iter().filter_map(|host| match host {
+                SctpHost::Address(address) => Some(*address),
+                SctpHost::Name(_) => None,
+            });
+            assert!(addresses.clone().all(|address| address.port() == *port), "{hosts:?}");
+            Parts { inet: addresses.next_back(), path: None, kind: "" }
+        }
+    });
+    if let Ok(link) = Link::parse(bytes) {
+        for refused in [link.check_peer(), link.check_local()].into_iter().filter_map(Result::err) {
+            assert!(is_one_line(&refused.to_string()), "{refused}");
+        }
+    }
 }
 
 fn shown_and_read_again<E: fmt::Debug + fmt::Display + PartialEq>(
@@ -46,7 +73,7 @@ fn shown_and_read_again<E: fmt::Debug + fmt::Display + PartialEq>(
     };
     let shown = endpoint.to_string();
     assert!(is_one_line(&shown), "{shown:?}");
-    let Parts { inet, path } = parts(&endpoint);
+    let Parts { inet, path, kind } = parts(&endpoint);
     // A path of bytes that no line may contain is shown escaped, which is another path.
     let escaped = path.is_some_and(|path| !is_plain(path.as_bytes()));
     assert!(parse(shown.as_bytes()).as_ref() == Ok(&endpoint) || escaped, "{endpoint:?}: {shown}");
@@ -55,7 +82,7 @@ fn shown_and_read_again<E: fmt::Debug + fmt::Display + PartialEq>(
         assert_eq!(address.ip(), address.ip().to_canonical(), "an IPv6 socket could not use it");
     }
     if let Some(path) = path.map(UnixPath::as_bytes) {
-        assert_eq!(Some(path), bytes.strip_prefix(b"unix:"), "a path as it was given");
+        assert_eq!(Some(path), bytes.strip_prefix(kind.as_bytes()), "a path as it was given");
         assert!(
             (1..=107).contains(&path.len()) && !path.contains(&0),
             "unix(7) knows no such path"

@@ -7,20 +7,22 @@
 //! cargo run --manifest-path fuzz/Cargo.toml --bin listen FILE   replays one file, on stable
 //! ```
 
+mod allow;
 mod arguments;
 mod bytes;
 mod completion;
 mod endpoint;
-mod link;
 mod session;
 mod table;
+mod wire;
 
+pub use allow::allow;
 pub use arguments::{arguments, duration};
 pub use completion::completion;
-pub use endpoint::{listen, target};
-pub use link::{demarcator, message};
+pub use endpoint::{link, listen, target};
 pub use session::session;
 pub use table::table;
+pub use wire::{demarcator, message};
 
 /// Makes a program of a function that takes bytes: libFuzzer's, or one that is given files.
 #[macro_export]
@@ -70,5 +72,7 @@ mod tests {
         };
     }
 
-    replayed! { listen target arguments duration completion table message demarcator session }
+    replayed! {
+        listen target link allow arguments duration completion table message demarcator session
+    }
 }

@@ -3,7 +3,7 @@
 use crate::bytes::Bytes;
 use seaprox::fail::FailReason;
 use seaprox::time::Instant;
-use seaprox_proto::message::{ChannelId, Hello, Message, Target, parse};
+use seaprox_proto::message::{CHANNELS_MAX, ChannelId, Hello, Message, Target, parse};
 use seaprox_proto::session::{Config, Ended, Heard, Memory, Refused, Role, Session, Slot};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -59,7 +59,7 @@ struct Office<'m> {
 
 impl Office<'_> {
     fn start(&mut self) {
-        self.session.start(self.now);
+        self.session.start(CHANNELS_MAX, self.now);
         self.limits.clear();
         self.waiting.iter_mut().for_each(VecDeque::clear);
     }

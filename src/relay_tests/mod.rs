@@ -112,8 +112,10 @@ impl<'k> Bench<'k> {
         if !side.wants_pumping() {
             return;
         }
-        let stopped =
-            self.relay.pump(End { fd: fds[from], side }, End { fd: fds[from ^ 1], side: other });
+        let stopped = {
+            let end = |fd, side| End::new(Handle::descriptor(fd), side);
+            self.relay.pump_kernel(end(fds[from], side), end(fds[from ^ 1], other))
+        };
         let flags = self.pairs[pair].sides[from].flags;
         let to_flags = self.pairs[pair].sides[from ^ 1].flags;
         let all_taken = self.socket(pair, from ^ 1, |socket| socket.taken)

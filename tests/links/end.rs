@@ -70,9 +70,9 @@ impl<'m> End<'m> {
         }
     }
 
-    pub(crate) fn start(&mut self, now: Instant) {
+    pub(crate) fn start(&mut self, carrier_channels: u16, now: Instant) {
         assert!(self.is_down);
-        self.session.start(now);
+        self.session.start(carrier_channels, now);
         (self.is_down, self.closing) = (false, false);
         self.demarcator = Demarcator::new();
         self.packet.clear();
@@ -338,8 +338,8 @@ impl<'m> End<'m> {
         if !habits.forges || !self.session.is_up() || !self.packet.is_empty() || !world.maybe(400) {
             return;
         }
-        let beyond = habits.peer_channels_max[1 - self.number] as u16;
-        let channel = seaprox_proto::message::ChannelId::new(self.number == 0, 0, beyond);
+        let beyond = habits.peer_channels_max[1 - self.number].min(habits.carrier_channels);
+        let channel = seaprox_proto::message::ChannelId::new(self.number == 0, 0, beyond as u16);
         let target = Target::Service(b"one too many");
         let message = Message::Open { channel, credit: 0, target, client: None };
         let mut out = [0; 64];

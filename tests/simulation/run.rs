@@ -184,6 +184,7 @@ impl Observer for &Told {
             Notice::Connected(_) => self.connected.update(|n| n + 1),
             Notice::Closed { .. } => self.closed.update(|n| n + 1),
             Notice::Refused { .. } | Notice::Exhausted(_) => {}
+            Notice::LinkUp { .. } | Notice::LinkDown { .. } => {}
         }
         assert!(self.closed <= self.connected, "more ended than began");
     }

@@ -9,6 +9,7 @@ use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -23,10 +24,17 @@ pub struct Launch {
     stderr: Option<Stdio>,
     program: PathBuf,
     threads: usize,
+    /// Where the link is, if there is to be one.
+    link: Option<String>,
 }
 
+/// Options that say how targets are reached: with a link they are the egress's.
+const EGRESS_OPTIONS: [&str; 3] = ["--connect-timeout", "--prefer-ipv4", "--prefer-ipv6"];
+
 impl Launch {
-    /// `seaprox static`, on a vacant address, to `target`; one thread, unless said otherwise.
+    /// `seaprox static`, on a vacant address, to `target`; one thread, unless said otherwise. With
+    /// SEAPROX_TESTS_LINK set, to what an ingress needs before a name (`seqpacket:@`), an ingress
+    /// and an egress take its place: whoever tests sees no difference.
     pub fn to(target: impl ToString) -> Self {
         Launch {
             listen: None,
@@ -34,6 +42,7 @@ impl Launch {
             options: vec!["--threads".into(), "1".into()],
             program: program().into(),
             threads: 1,
+            link: link(),
             wrapper: Vec::new(),
             stdin: None,
             stderr: None,
@@ -104,13 +113,53 @@ impl Launch {
     fn spawn(&mut self, listen: &str) -> Child {
         let mut words = self.wrapper.clone();
         words.push(self.program.clone().into());
-        words.extend(["static".into(), listen.into()]);
-        words.extend(self.targets.iter().chain(&self.options).map(OsString::from));
+        match &self.link {
+            None => {
+                words.extend(["static".into(), listen.into()]);
+                words.extend(self.targets.iter().chain(&self.options).map(OsString::from));
+            }
+            Some(link) => {
+                let (_, options) = self.parted_options();
+                words.extend(["ingress".into(), listen.into(), link.into(), "--insecure".into()]);
+                words.extend(options.iter().map(OsString::from));
+            }
+        }
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdout(Stdio::null());
         command.stdin(self.stdin.take().unwrap_or_else(Stdio::null));
         command.stderr(self.stderr.take().unwrap_or_else(Stdio::piped));
         command.spawn().unwrap_or_else(|error| panic!("{:?} cannot be run: {error}", words[0]))
+    }
+
+    /// The options of an egress, and those of its ingress.
+    fn parted_options(&self) -> (Vec<String>, Vec<String>) {
+        let (mut egress, mut ingress) = (Vec::new(), Vec::new());
+        let mut rest = self.options.iter().peekable();
+        while let Some(option) = rest.next() {
+            let value = rest.next_if(|next| !next.starts_with("--"));
+            let both = option == "--threads";
+            let of_egress = EGRESS_OPTIONS.contains(&option.as_str());
+            for (wanted, options) in [(of_egress, &mut egress), (!of_egress, &mut ingress)] {
+                if wanted || both {
+                    options.push(option.clone());
+                    options.extend(value.cloned());
+                }
+            }
+        }
+        (egress, ingress)
+    }
+
+    /// The egress that this launch's ingress will find.
+    fn start_egress(&self, link: &str) -> Egress {
+        let mut command = Command::new(program());
+        command.args(["egress", link]).args(&self.targets).arg("--insecure");
+        command.args(self.parted_options().0).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the egress can be run");
+        let process = Process::child(&child);
+        let (stderr, _) = collect(&mut child);
+        let egress = Egress { child, process, stderr };
+        eventually("the egress listens", || egress.stderr().contains("event=listening"));
+        egress
     }
 
     /// Starts it, and waits until it listens and all its threads sleep.
@@ -132,9 +181,11 @@ impl Launch {
     #[track_caller]
     fn start_at(mut self, address: SocketAddr) -> Proxy {
         let listen = self.listen.clone().unwrap_or_else(|| address.to_string());
+        let egress = self.link.clone().map(|link| self.start_egress(&link));
         let mut child = self.spawn(&listen);
         let (stderr, listener) = collect(&mut child);
         let mut proxy = Proxy {
+            egress,
             process: Process::child(&child),
             child,
             address,
@@ -153,6 +204,11 @@ impl Launch {
             };
             listens.then(|| proxy.process = process).is_some()
         });
+        if proxy.egress.is_some() {
+            let links = self.threads;
+            let up = || proxy.stderr().matches("event=\"link up\"").count() == links;
+            eventually("the links are up", up);
+        }
         proxy.wait_asleep();
         proxy
     }
@@ -167,8 +223,9 @@ impl Launch {
         let mut child = self.spawn(&listen);
         let (stderr, listener) = collect(&mut child);
         let process = Process::child(&child);
+        let address = vacant_address();
         let mut proxy =
-            Proxy { process, child, address: vacant_address(), stderr, listener, threads: 0 };
+            Proxy { process, child, address, stderr, listener, threads: 0, egress: None };
         let status = proxy.wait();
         (status.code(), proxy.stderr())
     }
@@ -204,6 +261,38 @@ fn descendant(process: Process, program: &Path) -> Option<Process> {
     family.into_iter().find(|process| process.program().as_ref() == Some(&program))
 }
 
+/// The far end of the links of a [`Proxy`], if it has some.
+struct Egress {
+    child: Child,
+    process: Process,
+    stderr: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Egress {
+    fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.lock().expect("no holder panics")).into_owned()
+    }
+}
+
+impl Drop for Egress {
+    fn drop(&mut self) {
+        let ended = self.child.try_wait().ok().flatten();
+        if thread::panicking() {
+            eprintln!("the egress ({ended:?}) said: {}", self.stderr());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether the proxies of this run are two ends of a link: the start of a link's name.
+fn link() -> Option<String> {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let start = std::env::var("SEAPROX_TESTS_LINK").ok()?;
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    Some(format!("{start}seaprox-tests-{}-{number}", std::process::id()))
+}
+
 /// A running program, ended with this value.
 pub struct Proxy {
     /// The process.
@@ -211,6 +300,7 @@ pub struct Proxy {
     /// Where it listens.
     pub address: SocketAddr,
     child: Child,
+    egress: Option<Egress>,
     stderr: Arc<Mutex<Vec<u8>>>,
     /// Reads its stderr to the end.
     listener: JoinHandle<()>,
@@ -293,12 +383,29 @@ impl Proxy {
         });
     }
 
+    /// Its process, and that of its egress if it is an ingress.
+    pub fn processes(&self) -> impl Iterator<Item = Process> {
+        [Some(self.process), self.egress.as_ref().map(|egress| egress.process)]
+            .into_iter()
+            .flatten()
+    }
+
+    /// Whether its bytes go through a link.
+    pub fn is_linked(&self) -> bool {
+        self.egress.is_some()
+    }
+
+    /// How many sockets it has open, those of its egress too.
+    pub fn sockets(&self) -> usize {
+        self.processes().map(|process| process.sockets()).sum()
+    }
+
     /// Waits until it has so many sockets open.
     #[track_caller]
     pub fn wait_sockets(&self, count: usize) {
         let start = Instant::now();
-        while self.process.sockets() != count {
-            let now = self.process.sockets();
+        while self.sockets() != count {
+            let now = self.sockets();
             assert!(self.is_alive(), "the program is no more");
             assert!(start.elapsed() < PATIENCE, "{now} sockets stay open, not {count}");
             thread::sleep(Duration::from_millis(5));

@@ -25,7 +25,7 @@ fn connects_to(proxy: &Proxy, port: u16) -> usize {
 #[test]
 fn a_refused_dest_resets_the_client() {
     let proxy = Launch::to(vacant_address()).threads(2).start();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     for round in 0..50 {
         assert_refused(proxy.address, &b"hello"[round % 6..]);
     }
@@ -36,7 +36,7 @@ fn a_refused_dest_resets_the_client() {
 #[test]
 fn many_refused_at_once() {
     let proxy = Launch::to(vacant_address()).threads(2).start();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     thread::scope(|scope| {
         for _ in 0..50 {
             scope.spawn(|| (0..20).for_each(|_| assert_refused(proxy.address, b"hello")));
@@ -50,7 +50,7 @@ fn many_refused_at_once() {
 fn a_silent_dest_times_out() {
     let blackhole = Blackhole::new();
     let proxy = Launch::to(blackhole.address()).option("--connect-timeout", "700ms").start();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     let mut client = proxy.connect();
     client.write_all(b"anybody there?").unwrap();
     let start = Instant::now();
@@ -82,7 +82,7 @@ fn early_bytes_are_kept() {
 fn an_early_fin_is_passed_on() {
     let blackhole = Blackhole::new();
     let proxy = Launch::to(blackhole.address()).start();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     let mut client = proxy.connect();
     client.write_all(b"question").unwrap();
     end(&client);
@@ -101,7 +101,7 @@ fn an_early_fin_is_passed_on() {
 fn a_connect_is_aborted_when_its_client_resets() {
     let blackhole = Blackhole::new();
     let proxy = Launch::to(blackhole.address()).option("--connect-timeout", "10m").start();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     for round in 0..20 {
         let mut client = proxy.connect();
         if round % 2 == 0 {
@@ -130,7 +130,7 @@ fn targets_are_tried_in_order() {
         .or_to(second.local_addr().unwrap())
         .option("--connect-timeout", "300ms")
         .start();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     for _ in 0..3 {
         let (client, server) = proxy.pair(&first);
         drop((client, server));
@@ -167,7 +167,7 @@ fn nobody_is_connected_to_itself() {
                 .wrapped(wrapper.clone())
                 .start();
             let SocketAddr::V4(front) = proxy.address else { panic!("its own address is IPv4") };
-            let clean = proxy.process.sockets();
+            let clean = proxy.sockets();
             for _ in 0..20 {
                 // From a port of our own choice, as the range is small.
                 assert_ends(&mut connect_from(30_000, front), End::Rst);
@@ -190,7 +190,7 @@ fn a_connect_that_must_reach_itself_is_refused() {
             std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40001").unwrap();
             let proxy = Launch::to(target).wrapped(wrapper).start();
             let SocketAddr::V4(front) = proxy.address else { panic!("its own address is IPv4") };
-            let clean = proxy.process.sockets();
+            let clean = proxy.sockets();
             for _ in 0..20 {
                 // From a port of our own choice, as the range is small.
                 let mut client = connect_from(30_000, front);
@@ -219,7 +219,7 @@ fn a_unix_socket_as_listener_and_as_target() {
         }
     });
     let proxy = Launch::to(format!("unix:{back}")).listen(format!("unix:{front}")).start();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     for (seed, length) in [0, 1, 70_000, 3_000_000].into_iter().enumerate() {
         let mut client = UnixStream::connect(front).unwrap();
         client.set_read_timeout(Some(seaprox_tests::PATIENCE)).unwrap();

@@ -86,7 +86,7 @@ fn calls_of_a_short_connection() {
     let address = listener.local_addr().unwrap();
     serve_on(listener, echo);
     let proxy = Launch::to(address).start();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     let visit = |half_close: bool| {
         let mut client = proxy.connect();
         assert_echoes(&mut client, b"request");

@@ -158,8 +158,8 @@ fn a_drain_with_a_connect_under_way() {
     let launch = Launch::to(blackhole.address()).option("--drain", "300ms");
     let mut proxy = launch.option("--connect-timeout", "10m").start();
     let mut client = proxy.connect();
-    let clean = proxy.process.sockets();
-    eventually("a connect is under way", || proxy.process.sockets() >= clean);
+    let clean = proxy.sockets();
+    eventually("a connect is under way", || proxy.sockets() >= clean);
     proxy.process.signal(Signal::SIGTERM);
     assert_ends(&mut client, End::Rst);
     assert_eq!(proxy.wait().code(), Some(0), "{}", proxy.stderr());

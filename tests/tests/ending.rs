@@ -23,7 +23,7 @@ const MIB: usize = 1024 * KIB;
 fn proxy() -> (Proxy, TcpListener, usize) {
     let backend = listen();
     let proxy = Launch::to(backend.local_addr().unwrap()).start();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     (proxy, backend, clean)
 }
 
@@ -89,7 +89,7 @@ fn the_reply_after_the_clients_half_close_is_never_lost() {
         stream.write_all(&pattern(request.len() as u64, 10 * request.len())).unwrap();
     });
     let proxy = Launch::to(address).start();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     for round in 0..10 {
         let mut clients: Vec<_> = (0..10)
             .map(|index| {
@@ -362,7 +362,7 @@ fn the_backend_is_killed_in_the_middle() {
         .spawn()
         .expect("nc cannot be run, install netcat-openbsd");
     let proxy = Launch::to(backend).start();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     let listener = Process::child(&netcat);
     eventually("netcat listens", || listener.listens_on(backend.port()));
     let mut client = proxy.connect();
@@ -383,7 +383,7 @@ fn no_end_keeps_a_slot() {
     let backend = listen();
     let launch = Launch::to(backend.local_addr().unwrap()).option("--max-connections", 4);
     let proxy = launch.start();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     for round in 0..48 {
         let (mut client, mut server) = proxy.pair(&backend);
         match round % 8 {
@@ -415,14 +415,14 @@ fn no_end_keeps_a_slot() {
     for (client, server) in &mut pairs {
         assert_echo(client, server);
     }
-    assert_eq!(proxy.process.sockets(), clean + 8);
+    assert_eq!(proxy.sockets(), clean + 8);
 }
 
 /// A client that comes and goes before it says anything is nothing special.
 #[test]
 fn clients_that_say_nothing() {
     let proxy = Launch::to(serve(echo)).start();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     for round in 0..60 {
         let client = proxy.connect();
         if round % 2 == 0 { drop(client) } else { reset(client) }

@@ -166,7 +166,7 @@ fn survives(call: &str, error: &str) {
         _ => Launch::to(target),
     };
     let proxy = launch.option("--max-connections", TABLE).start();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     let mut injected = 0;
     for nth in 1..=6 {
         let what = format!("{call} number {nth} fails with {error}");
@@ -226,7 +226,7 @@ fn faults_of_the_doorbell() {
         let launch = Launch::to(target).threads(2).option("--max-connections", 4);
         // A thread that has room again tells the others, who then stop refusing.
         let proxy = launch.option("--when-full", "refuse").option("--log", "error").start();
-        let clean = proxy.process.sockets();
+        let clean = proxy.sockets();
         let crowd = || {
             thread::scope(|scope| {
                 for _ in 0..12 {
@@ -269,7 +269,7 @@ fn weak_moments_cost_nothing() {
     ] {
         for error in errors {
             let proxy = Launch::to(backend.local_addr().unwrap()).start();
-            let clean = proxy.process.sockets();
+            let clean = proxy.sockets();
             let inject = format!("inject={call}:error={error}:when=1+3");
             let trace = format!("trace={call}");
             let strace = Strace::attach(proxy.process, &["-e", &trace, "-e", &inject]);

@@ -111,7 +111,7 @@ fn ten_thousand_connections_allocate_nothing() {
     let launch = Launch::to(serve(backend)).threads(2).flag("--log-connections");
     let (proxy, trace) = traced(launch.option("--idle-timeout", "1m"));
     let data = proxy.process.data_bytes();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     crowd(8_000 / LANES, |number| visit(proxy.address, number));
     proxy.wait_sockets(clean);
     assert_eq!(changes(&trace), [""; 0]);

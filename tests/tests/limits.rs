@@ -61,11 +61,11 @@ fn assert_exact(threads: usize, limit: usize) {
     let backend = listen();
     let launch = Launch::to(backend.local_addr().unwrap()).threads(threads);
     let proxy = launch.option("--max-connections", limit).start();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     for _ in 0..2 {
         let mut crowd = Crowd::new(&proxy, limit as u8 + 5);
         crowd.take(&backend, limit);
-        assert_eq!(proxy.process.sockets(), clean + 2 * limit);
+        assert_eq!(proxy.sockets(), clean + 2 * limit);
         for _ in 0..5 {
             crowd.let_one_go();
             crowd.take(&backend, 1);
@@ -102,7 +102,7 @@ fn a_full_table_refuses_if_told_so() {
         let launch = Launch::to(backend.local_addr().unwrap()).threads(threads);
         let options = launch.option("--max-connections", 9).option("--when-full", "refuse");
         let proxy = options.start();
-        let clean = proxy.process.sockets();
+        let clean = proxy.sockets();
         for _ in 0..3 {
             let mut crowd = Crowd::new(&proxy, 9);
             crowd.take(&backend, 9);
@@ -111,7 +111,7 @@ fn a_full_table_refuses_if_told_so() {
                 client.write_all(b"x").unwrap();
                 server.write_all(b"y").unwrap();
             }
-            assert_eq!(proxy.process.sockets(), clean + 18);
+            assert_eq!(proxy.sockets(), clean + 18);
             crowd.let_one_go();
             proxy.wait_sockets(clean + 16);
             let (mut client, server) = proxy.pair(&backend);
@@ -129,7 +129,7 @@ fn nobody_is_forgotten_at_a_full_table() {
     for threads in [1, 2, 4] {
         let launch = Launch::to(serve(echo)).threads(threads);
         let proxy = launch.option("--max-connections", 6).start();
-        let clean = proxy.process.sockets();
+        let clean = proxy.sockets();
         thread::scope(|scope| {
             for _ in 0..24 {
                 scope.spawn(|| {

@@ -88,7 +88,7 @@ fn the_other_family_is_the_fallback() {
         let port = vacant_port();
         backend("127.0.0.1", port);
         let proxy = start(port);
-        let clean = proxy.process.sockets();
+        let clean = proxy.sockets();
         (0..10).for_each(|_| assert_eq!(reached(&proxy), "127.0.0.1"));
         proxy.wait_sockets(clean);
     });
@@ -116,7 +116,7 @@ fn an_unknown_name() {
         let port = vacant_port();
         backend("127.0.0.1", port);
         let proxy = Launch::to("nobody.invalid:80").wrapped(wrapper.clone()).start();
-        let clean = proxy.process.sockets();
+        let clean = proxy.sockets();
         (0..3).for_each(|_| assert_refused(proxy.address, b"hello"));
         proxy.wait_sockets(clean);
         proxy.wait_says("name-resolution");
@@ -133,7 +133,7 @@ fn a_silent_ipv6_address_is_overtaken() {
         let port = vacant_port();
         let backend = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let proxy = start(port);
-        let clean = proxy.process.sockets();
+        let clean = proxy.sockets();
         let start = Instant::now();
         let mut client = proxy.connect();
         client.write_all(b"early").unwrap();
@@ -156,7 +156,7 @@ fn many_are_overtaken_at_once() {
         let port = vacant_port();
         backend("127.0.0.1", port);
         let proxy = start(port);
-        let clean = proxy.process.sockets();
+        let clean = proxy.sockets();
         thread::scope(|scope| {
             for _ in 0..50 {
                 scope.spawn(|| assert_eq!(reached(&proxy), "127.0.0.1"));
@@ -172,7 +172,7 @@ fn all_addresses_are_silent() {
     let addresses = ["2001:db8::9", "198.51.100.9"];
     with_name(&addresses, &["--connect-timeout", "1s"], |_, start| {
         let proxy = start(80);
-        let clean = proxy.process.sockets();
+        let clean = proxy.sockets();
         let begun = Instant::now();
         let clients: Vec<_> = (0..30).map(|_| proxy.connect()).collect();
         for mut client in clients {
@@ -189,10 +189,10 @@ fn a_reset_gives_up_both_connects() {
     let addresses = ["2001:db8::9", "198.51.100.9"];
     with_name(&addresses, &["--connect-timeout", "10m"], |_, start| {
         let proxy = start(80);
-        let clean = proxy.process.sockets();
+        let clean = proxy.sockets();
         let clients: Vec<_> = (0..20).map(|_| proxy.connect()).collect();
         // A socket for the client, one for each address, as far as there is room for the second.
-        eventually("two connects are under way", || proxy.process.sockets() >= clean + 50);
+        eventually("two connects are under way", || proxy.sockets() >= clean + 50);
         clients.into_iter().for_each(reset);
         proxy.wait_sockets(clean);
     });

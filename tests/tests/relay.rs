@@ -114,7 +114,9 @@ fn a_stalled_reader_is_bounded_and_disturbs_nobody() {
         let fills: Vec<_> = fills.collect();
         fills.into_iter().map(|fill| fill.join().unwrap()).collect()
     });
-    assert!(proxy.process.pss_bytes() < before + MIB as u64, "user memory grows");
+    // With a link, up to the pool's fixed size: windows have grown for these readers.
+    let bound = if proxy.is_linked() { 24 * MIB } else { MIB } as u64;
+    assert!(proxy.process.pss_bytes() < before + bound, "user memory grows");
     proxy.wait_asleep();
     let cpu = proxy.process.cpu_nanos();
     thread::sleep(Duration::from_millis(500));
@@ -317,6 +319,9 @@ fn without_pipes_bytes_are_copied() {
         let proxy = Launch::to(backend.local_addr().unwrap())
             .wrapped(strace.into_iter().chain(["-e", "trace=pipe2", "-e", &inject]))
             .start();
+        if proxy.is_linked() {
+            return; // It has no use for pipes.
+        }
         let none = proxy.process.pipe_ends();
         exchange(proxy.pair(&backend), 1, 5 * MIB, 6 * MIB);
         for seed in 0..6 {
@@ -374,7 +379,7 @@ fn reused_descriptors_are_not_mistaken() {
         }
     });
     let proxy = Launch::to(address).threads(2).start();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     thread::scope(|scope| {
         for lane in 0..8 {
             let proxy = &proxy;

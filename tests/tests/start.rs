@@ -281,7 +281,7 @@ fn without_standard_streams() {
     let script = "exec \"$@\" <&- >&- 2>&-";
     let launch = Launch::to(serve(echo)).wrapped(["sh", "-c", script, "sh"]);
     let proxy = launch.flag("--log-connections").start();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     for _ in 0..20 {
         assert_echoes(&mut proxy.connect(), b"hello");
     }

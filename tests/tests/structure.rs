@@ -94,7 +94,7 @@ fn no_module_of_the_engine_looks_up() {
         ("transport.rs", &["table", "worker", "relay"][..]),
         ("table.rs", &["transport", "worker", "poller", "relay"]),
         ("side.rs", &["table", "transport", "worker", "poller", "relay"]),
-        ("relay.rs", &["transport", "worker", "poller"]),
+        ("relay.rs", &["worker", "poller"]),
         ("poller.rs", &["table", "transport", "worker", "relay"]),
         ("timers.rs", &["table", "transport", "worker", "relay", "side"]),
         ("ready_list.rs", &["table", "transport", "worker", "relay"]),
@@ -219,9 +219,10 @@ fn every_file_opens_with_what_it_is() {
 /// `unsafe` only where a system call or an ABI needs it, each block with its reason.
 #[test]
 fn unsafe_stays_where_it_is_allowed() {
-    const ALLOWED: [&str; 5] = [
+    const ALLOWED: [&str; 6] = [
         "src/sys.rs",
         "src/seaprox.rs",
+        "transports/sctp/src/sys.rs",
         "transports/tcp/src/lookup.rs",
         "cli/src/sys.rs",
         "cli/src/seal.rs",

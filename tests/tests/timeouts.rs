@@ -18,7 +18,7 @@ fn an_idle_connection_is_reset() {
     let backend = listen();
     let launch = Launch::to(backend.local_addr().unwrap());
     let proxy = launch.option("--idle-timeout", "600ms").start();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     let start = Instant::now();
     let (mut silent, mut silent_server) = proxy.pair(&backend);
     let (mut client, mut server) = proxy.pair(&backend);
@@ -71,7 +71,7 @@ fn a_stalled_connection_is_idle() {
     let backend = listen();
     let launch = Launch::to(backend.local_addr().unwrap());
     let proxy = launch.option("--idle-timeout", "4s").start();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     let (mut client, server) = proxy.pair(&backend);
     fill(&server, 1);
     proxy.wait_sockets(clean);
@@ -84,7 +84,7 @@ fn a_half_closed_connection_is_reset() {
     let backend = listen();
     let launch = Launch::to(backend.local_addr().unwrap());
     let proxy = launch.option("--half-close-timeout", "600ms").start();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     let (mut whole, whole_server) = proxy.pair(&backend);
     for from_client in [true, false] {
         let (client, server) = proxy.pair(&backend);
@@ -137,7 +137,7 @@ fn many_deadlines() {
     let backend = listen();
     let launch = Launch::to(backend.local_addr().unwrap());
     let proxy = launch.option("--idle-timeout", "1s").threads(2).start();
-    let clean = proxy.process.sockets();
+    let clean = proxy.sockets();
     let mut pairs: Vec<_> = (0..100)
         .map(|_| {
             thread::sleep(Duration::from_millis(5));
@@ -162,8 +162,8 @@ fn keepalive_is_on() {
     let of_server = backend.local_addr().unwrap().port();
     for remote_port in [of_client, of_server] {
         eventually("the socket has a keepalive timer", || {
-            let own = proxy.process.own_tcp_sockets();
-            let socket = own.iter().find(|socket| socket.remote_port == remote_port);
+            let mut own = proxy.processes().flat_map(|process| process.own_tcp_sockets());
+            let socket = own.find(|socket| socket.remote_port == remote_port);
             socket.is_some_and(|socket| socket.timer == seaprox_tests::process::KEEPALIVE)
         });
     }

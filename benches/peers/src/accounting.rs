@@ -1,27 +1,29 @@
-//! What the kernel counts for a proxy and its child processes.
+//! What the kernel counts for the processes of a proxy or of both ends of a
+//! tunnel, and for their children.
 
 use std::fs;
 
 use crate::sys::{self, Pid};
 
-/// The processes that make up one proxy.
+/// The processes that make up one proxy or tunnel.
 #[derive(Clone, Debug)]
 pub(crate) struct Processes {
-    root: Pid,
+    roots: Vec<Pid>,
     /// None when it forks for each connection, so that they must be looked up
     /// each time.
     members: Option<Vec<Pid>>,
 }
 
 impl Processes {
-    /// `root` and what descends from it now, or, if it forks, at any time.
-    pub(crate) fn of(root: Pid, forks: bool) -> Self {
-        Self { root, members: (!forks).then(|| descendants(root)) }
+    /// `roots` and what descends from them now, or, if they fork, at any time.
+    pub(crate) fn of(roots: Vec<Pid>, forks: bool) -> Self {
+        let members = (!forks).then(|| families(&roots));
+        Self { roots, members }
     }
 
-    /// `root` and its descendants.
+    /// The roots and their descendants.
     pub(crate) fn pids(&self) -> Vec<Pid> {
-        self.members.clone().unwrap_or_else(|| descendants(self.root))
+        self.members.clone().unwrap_or_else(|| families(&self.roots))
     }
 
     /// User and system time so far, in seconds, ended threads included, and
@@ -42,10 +44,15 @@ impl Processes {
     /// Private memory in bytes, each page shared with others counted in part;
     /// none when the kernel does not tell.
     pub(crate) fn pss_bytes(&self) -> Option<u64> {
-        let root = pss_bytes(self.root)?;
-        // A child may have ended since it was listed.
-        let children = self.pids().into_iter().filter(|&pid| pid != self.root);
-        Some(root + children.filter_map(pss_bytes).sum::<u64>())
+        match &self.members {
+            Some(members) => members.iter().map(|&pid| pss_bytes(pid)).sum(),
+            None => {
+                let roots: u64 = self.roots.iter().map(|&pid| pss_bytes(pid)).sum::<Option<_>>()?;
+                // A child may have ended since it was listed.
+                let children = self.pids().into_iter().filter(|pid| !self.roots.contains(pid));
+                Some(roots + children.filter_map(pss_bytes).sum::<u64>())
+            }
+        }
     }
 }
 
@@ -57,7 +64,12 @@ fn stat(pid: Pid) -> Option<Vec<String>> {
     Some(fields.split_whitespace().map(String::from).collect())
 }
 
-fn descendants(root: Pid) -> Vec<Pid> {
+/// A process and what descends from it.
+pub(crate) fn family(root: Pid) -> Vec<Pid> {
+    families(&[root])
+}
+
+fn families(roots: &[Pid]) -> Vec<Pid> {
     let parents: Vec<(Pid, Pid)> = fs::read_dir("/proc")
         .into_iter()
         .flatten()
@@ -65,7 +77,7 @@ fn descendants(root: Pid) -> Vec<Pid> {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter_map(|pid| Some((pid, stat(pid)?.get(1)?.parse().ok()?)))
         .collect();
-    let mut found = vec![root];
+    let mut found = roots.to_vec();
     let mut next = 0;
     while next < found.len() {
         let parent = found[next];
@@ -115,7 +127,8 @@ mod tests {
 
     #[test]
     fn a_process_has_time_memory_and_no_tracer() {
-        let processes = Processes::of(me(), false);
+        // The children of other tests come and go.
+        let processes = Processes::of(vec![me()], true);
         assert!(processes.pids().contains(&me()));
         assert!(processes.cpu_seconds() > 0.0);
         assert!(processes.pss_bytes().unwrap() > 0);
@@ -126,10 +139,27 @@ mod tests {
     fn a_child_is_a_descendant_while_it_lives_and_counted_after() {
         let mut child = std::process::Command::new("sleep").arg("5").spawn().unwrap();
         let pid = child.id().cast_signed();
-        assert!(descendants(me()).contains(&pid));
+        assert!(family(me()).contains(&pid));
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(!descendants(me()).contains(&pid));
+        assert!(!family(me()).contains(&pid));
         assert!(ended_children(me()).is_some());
+    }
+
+    #[test]
+    fn both_ends_of_a_tunnel_are_counted_and_neither_may_be_missing() {
+        let start = || std::process::Command::new("sleep").arg("5").spawn().unwrap();
+        let mut ends = [start(), start()];
+        let pids: Vec<_> = ends.iter().map(|end| end.id().cast_signed()).collect();
+        let both = Processes::of(pids.clone(), false);
+        assert_eq!(both.pids(), pids);
+        // They may still be growing.
+        let one = Processes::of(vec![pids[0]], false).pss_bytes().unwrap();
+        assert!(both.pss_bytes().unwrap() > one);
+        for end in &mut ends {
+            end.kill().unwrap();
+            end.wait().unwrap();
+            assert_eq!(both.pss_bytes(), None);
+        }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::accounting;
 use crate::sys::{self, Pid};
 
 /// How long a process may take to end after SIGTERM.
@@ -33,11 +34,22 @@ fn left() -> MutexGuard<'static, Left> {
 fn end_everything() {
     let left = left();
     for &leader in &left.leaders {
+        end_strays(leader);
         sys::signal_group(leader, sys::SIGKILL);
     }
     if let Some(folder) = &left.folder {
         // Nothing more can be done about a folder that cannot be removed.
         let _ = fs::remove_dir_all(folder);
+    }
+}
+
+/// Ends what descends from `leader` and has left its group, as what sshd starts
+/// for a connection does. Only while the leader lives can they be told.
+fn end_strays(leader: Pid) {
+    for pid in accounting::family(leader) {
+        if sys::group_leader(pid).is_some_and(|group| group != leader) {
+            sys::signal(pid, sys::SIGKILL);
+        }
     }
 }
 
@@ -80,7 +92,8 @@ impl Drop for Folder {
     }
 }
 
-/// A child process that leads a group of its own; dropping it ends the group.
+/// A child process that leads a group of its own; dropping it ends the group,
+/// and its descendants that have left the group.
 pub(crate) struct Owned {
     child: Child,
     /// What asks it to end, before it is killed.
@@ -112,6 +125,7 @@ impl Owned {
 impl Drop for Owned {
     fn drop(&mut self) {
         let pid = self.pid();
+        end_strays(pid);
         sys::signal_group(pid, self.end_signal);
         let deadline = Instant::now() + GRACE;
         while !self.has_ended() && Instant::now() < deadline {
@@ -143,4 +157,39 @@ pub(crate) fn bind_free_port() -> io::Result<TcpListener> {
         }
     }
     Err(io::Error::other("no free port below the ephemeral range"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+
+    use super::*;
+
+    #[test]
+    fn a_descendant_that_left_the_group_ends_too() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "setsid sleep 30 & wait"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let owned = Owned::spawn(&mut command, sys::SIGTERM).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let stray = loop {
+            let found = accounting::family(owned.pid())
+                .into_iter()
+                .find(|&pid| sys::group_leader(pid).is_some_and(|group| group != owned.pid()));
+            match found {
+                Some(pid) => break pid,
+                None => assert!(Instant::now() < deadline, "nothing left the group"),
+            }
+            thread::sleep(Duration::from_millis(1));
+        };
+        drop(owned);
+        // Ended, or waited for as well, when somebody adopts orphans here.
+        let is_alive = || {
+            let stat = fs::read_to_string(format!("/proc/{stray}/stat")).unwrap_or_default();
+            stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.starts_with(" Z"))
+        };
+        while is_alive() {
+            assert!(Instant::now() < deadline, "it lives on");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
 }

@@ -12,6 +12,12 @@ pub(crate) enum Metric {
     LatencyTail,
     RoundTrip,
     RoundTripTimesAlone,
+    /// Jain's index of the bytes that each connection got: 1 when all got the
+    /// same, 1/n when one of n got everything.
+    JainIndex,
+    /// Connections that got no byte.
+    Starved,
+    LostToStall,
     BytesPerIdle,
     CallsPerConnection,
     CallsPerPair,
@@ -32,9 +38,10 @@ pub(crate) enum Column {
 impl Column {
     pub(crate) const ALL: [Self; 4] = [Self::Rate, Self::Cpu, Self::Latency, Self::Other];
 
-    pub(crate) fn heading(self) -> &'static str {
+    pub(crate) fn heading(self, of_tunnels: bool) -> &'static str {
         match self {
             Self::Rate => "rate",
+            Self::Cpu if of_tunnels => "CPU of both ends",
             Self::Cpu => "CPU of the proxy",
             Self::Latency => "latency",
             Self::Other => "other",
@@ -52,6 +59,9 @@ impl Metric {
             Self::CpuPerGigabyte => "CPU-s/GB",
             Self::CpuPerRequest => "us/req",
             Self::CpuPerConnection => "us/conn",
+            Self::JainIndex => "Jain",
+            Self::Starved => "starved",
+            Self::LostToStall => "% lost",
             Self::LatencyHalf => "us p50",
             Self::LatencyTail => "us p99",
             Self::RoundTrip => "us round trip",
@@ -77,6 +87,9 @@ impl Metric {
             | Self::FirstConnect
             | Self::FirstReply => Column::Latency,
             Self::RoundTripTimesAlone
+            | Self::JainIndex
+            | Self::Starved
+            | Self::LostToStall
             | Self::BytesPerIdle
             | Self::CallsPerConnection
             | Self::CallsPerPair
@@ -84,8 +97,14 @@ impl Metric {
         }
     }
 
-    /// Rates; everything else is better when it is less.
+    /// Rates and fairness; everything else is better when it is less.
     pub(crate) fn more_is_better(self) -> bool {
-        self.column() == Column::Rate
+        self.column() == Column::Rate || self == Self::JainIndex
+    }
+
+    /// Whether one figure can be divided by another: not if it may be nothing,
+    /// or less.
+    pub(crate) fn has_ratio(self) -> bool {
+        !matches!(self, Self::Starved | Self::LostToStall)
     }
 }

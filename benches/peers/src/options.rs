@@ -12,16 +12,19 @@ Runs seaprox and its peers side by side and prints one table of medians.
 usage: seaprox-peers [OPTIONS]
 
   --seaprox PATH      the seaprox program (default: beside this program)
-  --seaprox-args ARGS more arguments for it, separated by blanks
+  --seaprox-args ARGS more arguments for it, separated by blanks; for both ends
+                      of its tunnel too
   --rounds N          rounds of every workload (default 7; 2 with --quick)
   --quick             short rounds: shows that everything works, not much more
-  --only A,B,..       these workloads only: a name, or its part before the dash
+  --only A,B,..       these workloads only: a name, or its part before a dash
+  --tunnels           the workloads of tunnels only
   --peers A,B,..      these peers only (seaprox is one of them)
   --one-core          client, proxy and backend on one core, only
   --free              on all cores, only
   --both              first one, then the other (default)
   --core N            the core of the one-core runs (default: the last allowed)
   --threads N         threads of each proxy that has any (default 2)
+  --tunnel-threads N  threads of each end of a tunnel that has any (default 1)
   --host-network      stay in the host's network, with its congestion control
                       (default: a network namespace of its own, with reno)
   --json FILE         writes the figures there as well
@@ -51,6 +54,9 @@ pub(crate) struct Effort {
     pub(crate) warm_up: Duration,
     /// While counting.
     pub(crate) window: Duration,
+    /// While counting what takes long to show: who gets how much, and seldom
+    /// latencies.
+    pub(crate) long_window: Duration,
     /// At most so many short connections in a window.
     pub(crate) short_connections_max: usize,
     /// So many short connections under the system-call tracer.
@@ -62,6 +68,7 @@ pub(crate) struct Effort {
 const FULL: Effort = Effort {
     warm_up: Duration::from_millis(200),
     window: Duration::from_millis(1000),
+    long_window: Duration::from_secs(5),
     short_connections_max: 20_000,
     traced_connections: 500,
     traced_pairs: 2000,
@@ -70,10 +77,18 @@ const FULL: Effort = Effort {
 const QUICK: Effort = Effort {
     warm_up: Duration::from_millis(80),
     window: Duration::from_millis(250),
+    long_window: Duration::from_millis(1000),
     short_connections_max: 5000,
     traced_connections: 100,
     traced_pairs: 400,
 };
+
+/// How many threads each process gets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Threads {
+    pub(crate) proxy: usize,
+    pub(crate) tunnel_end: usize,
+}
 
 #[derive(Debug)]
 pub(crate) struct Options {
@@ -85,7 +100,7 @@ pub(crate) struct Options {
     pub(crate) peers: Vec<Peer>,
     pub(crate) cores: Vec<Cores>,
     pub(crate) core: Option<usize>,
-    pub(crate) threads: usize,
+    pub(crate) threads: Threads,
     pub(crate) host_network: bool,
     pub(crate) json: Option<PathBuf>,
 }
@@ -108,7 +123,7 @@ impl Options {
             peers: Peer::ALL.to_vec(),
             cores: vec![Cores::One, Cores::Free],
             core: None,
-            threads: 2,
+            threads: Threads { proxy: 2, tunnel_end: 1 },
             host_network: false,
             json: None,
         }
@@ -120,6 +135,7 @@ pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Request, Stri
     let mut options = Options::new();
     let mut rounds = None;
     let mut quick = false;
+    let mut tunnels = false;
     let mut words = words;
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
@@ -130,13 +146,15 @@ pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Request, Stri
             }
             "--rounds" => rounds = Some(positive(&word, &value()?)?),
             "--quick" => quick = true,
+            "--tunnels" => tunnels = true,
             "--only" => options.workloads = workloads(&value()?)?,
             "--peers" => options.peers = peers(&value()?)?,
             "--one-core" => options.cores = vec![Cores::One],
             "--free" => options.cores = vec![Cores::Free],
             "--both" => options.cores = vec![Cores::One, Cores::Free],
             "--core" => options.core = Some(number(&word, &value()?)?),
-            "--threads" => options.threads = positive(&word, &value()?)?,
+            "--threads" => options.threads.proxy = positive(&word, &value()?)?,
+            "--tunnel-threads" => options.threads.tunnel_end = positive(&word, &value()?)?,
             "--host-network" => options.host_network = true,
             "--json" => options.json = Some(value()?.into()),
             "--help" | "-h" => return Ok(Request::Help),
@@ -147,6 +165,14 @@ pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Request, Stri
         options.effort = QUICK;
     }
     options.rounds = rounds.unwrap_or(if quick { 2 } else { 7 });
+    if tunnels {
+        options.workloads.retain(|workload| workload.is_of_tunnels());
+    }
+    let workloads = &options.workloads;
+    options.peers.retain(|&peer| workloads.iter().any(|workload| workload.applies_to(peer)));
+    if options.peers.is_empty() {
+        return Err("none of these workloads is for any of these peers".into());
+    }
     Ok(Request::Run(Box::new(options)))
 }
 
@@ -164,7 +190,7 @@ fn positive(option: &str, text: &str) -> Result<usize, String> {
 fn workloads(list: &str) -> Result<Vec<Workload>, String> {
     select(list, "workload", &Workload::ALL, |workload, word| {
         let name = workload.name();
-        name == word || name.split('-').next() == Some(word)
+        name.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     })
 }
 
@@ -207,6 +233,23 @@ mod tests {
         };
         assert_eq!(names("bulk-16,rtt"), ["bulk-16", "rtt"]);
         assert_eq!(names("pingpong"), ["pingpong-64", "pingpong-4096"]);
+        assert_eq!(names("tunnel-bulk").len(), 3);
+        assert_eq!(names("tunnel").len(), 7);
+        assert!(run(&["--only", "bul"]).unwrap_err().contains("bul"));
+    }
+
+    #[test]
+    fn tunnels_have_workloads_and_peers_of_their_own() {
+        let tunnels = run(&["--tunnels"]).unwrap();
+        let is_named_so = |workload: &Workload| workload.name().starts_with("tunnel-");
+        assert_eq!(tunnels.workloads.len(), 7);
+        assert!(tunnels.workloads.iter().all(is_named_so));
+        let peers: Vec<_> = tunnels.peers.iter().map(|peer| peer.name()).collect();
+        assert_eq!(peers, ["direct", "seaprox-link", "yamux", "ssh"]);
+        let one = run(&["--tunnels", "--only", "tunnel-ping,bulk"]).unwrap();
+        assert_eq!(one.workloads, [Workload::TunnelPing]);
+        assert!(run(&["--tunnels", "--peers", "nginx"]).unwrap_err().contains("these peers"));
+        assert!(run(&["--tunnels", "--only", "bulk"]).unwrap_err().contains("these workloads"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
-//! The proxies of a run: which there are, where their programs lie, and the
-//! command that starts each.
+//! The proxies and tunnels of a run: which there are, where their programs lie,
+//! and the commands that start each.
+
+mod tunnels;
 
 use std::env;
 use std::ffi::OsStr;
@@ -26,10 +28,13 @@ pub(crate) enum Peer {
     Rinetd,
     Tokio,
     Realm,
+    SeaproxLink,
+    Yamux,
+    Ssh,
 }
 
 impl Peer {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Direct,
         Self::Seaprox,
         Self::Haproxy,
@@ -39,6 +44,9 @@ impl Peer {
         Self::Rinetd,
         Self::Tokio,
         Self::Realm,
+        Self::SeaproxLink,
+        Self::Yamux,
+        Self::Ssh,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -52,7 +60,32 @@ impl Peer {
             Self::Rinetd => "rinetd",
             Self::Tokio => "tokio",
             Self::Realm => "realm",
+            Self::SeaproxLink => "seaprox-link",
+            Self::Yamux => "yamux",
+            Self::Ssh => "ssh",
         }
+    }
+
+    /// What the table calls it: of a tunnel also the carrier, and whether it
+    /// encrypts.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::SeaproxLink => "seaprox over SEQPACKET (unencrypted)",
+            Self::Yamux => "yamux over TCP (unencrypted)",
+            Self::Ssh => "ssh -L (encrypted)",
+            _ => self.name(),
+        }
+    }
+
+    /// Whether it is the one that the others are measured against.
+    pub(crate) fn is_seaprox(self) -> bool {
+        matches!(self, Self::Seaprox | Self::SeaproxLink)
+    }
+
+    /// Whether it is a pair of processes: one that clients connect to, and one
+    /// that connects to the backend.
+    pub(crate) fn is_tunnel(self) -> bool {
+        self >= Self::SeaproxLink
     }
 
     /// Whether it makes a process for each connection.
@@ -64,13 +97,15 @@ impl Peer {
     fn program(self) -> Program {
         match self {
             Self::Direct => Program::None,
-            Self::Seaprox => Program::Beside("seaprox"),
+            Self::Seaprox | Self::SeaproxLink => Program::Beside("seaprox"),
             Self::Haproxy | Self::HaproxySplice => Program::InPath("haproxy"),
             Self::Nginx => Program::InPath("nginx"),
             Self::Socat => Program::InPath("socat"),
             Self::Rinetd => Program::InPath("rinetd"),
             Self::Tokio => Program::Beside("peer-tokio"),
             Self::Realm => Program::Beside("peer-realm"),
+            Self::Yamux => Program::Beside("peer-yamux"),
+            Self::Ssh => Program::InPath("sshd"),
         }
     }
 }
@@ -104,7 +139,9 @@ impl Installed {
                 Some(find_in_path(name).ok_or_else(|| format!("{name} is not installed"))?)
             }
         };
-        Ok(Self { peer, program })
+        let installed = Self { peer, program };
+        tunnels::check(&installed)?;
+        Ok(installed)
     }
 
     /// The size of its program file.
@@ -112,16 +149,30 @@ impl Installed {
         Some(fs::metadata(self.program.as_ref()?).ok()?.len())
     }
 
-    /// The command that makes it listen and forward, its configuration written
-    /// to `folder`; none for `direct`.
-    pub(crate) fn command(&self, route: &Route<'_>) -> io::Result<Option<Command>> {
+    /// What makes it listen and forward, in the order in which it is to be
+    /// started, its configuration written to the route's folder; nothing for
+    /// `direct`.
+    pub(crate) fn launches(&self, route: &Route<'_>) -> io::Result<Vec<Launch>> {
         let Some(program) = &self.program else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
+        let mut launches = match self.peer {
+            Peer::SeaproxLink => tunnels::seaprox(program, route),
+            Peer::Yamux => tunnels::yamux(program, route)?,
+            Peer::Ssh => tunnels::ssh(program, route)?,
+            _ => vec![Launch { command: self.command(program, route)?, ready: None }],
+        };
+        for launch in &mut launches {
+            launch.command.stdin(Stdio::null()).stdout(Stdio::null());
+        }
+        Ok(launches)
+    }
+
+    /// The command of a proxy of one process.
+    fn command(&self, program: &Path, route: &Route<'_>) -> io::Result<Command> {
         let mut command = Command::new(program);
         let Route { listen, target, .. } = *route;
         match self.peer {
-            Peer::Direct => return Ok(None),
             Peer::Seaprox => {
                 command
                     .args(["static", &listen.to_string(), &target.to_string()])
@@ -156,10 +207,20 @@ impl Installed {
                     .args([listen.to_string(), target.to_string()])
                     .arg(route.threads.to_string());
             }
+            Peer::Direct | Peer::SeaproxLink | Peer::Yamux | Peer::Ssh => {
+                return Err(io::Error::other("it is not one process"));
+            }
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        Ok(Some(command))
+        Ok(command)
     }
+}
+
+/// One process to be started.
+pub(crate) struct Launch {
+    pub(crate) command: Command,
+    /// The file that appears once the next process may be started; none when
+    /// that one waits by itself.
+    pub(crate) ready: Option<PathBuf>,
 }
 
 /// What a proxy is to do, and with how much.

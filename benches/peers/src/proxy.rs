@@ -1,9 +1,9 @@
-//! A proxy that runs: how it is started, and what it has used so far.
+//! A proxy or tunnel that runs: how it is started, and what it has used so far.
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use crate::accounting::Processes;
 use crate::client;
 use crate::lifecycle::{self, Owned};
-use crate::peers::{Installed, Route};
+use crate::options::Threads;
+use crate::peers::{Installed, Launch, Route};
 use crate::sys;
 use crate::wire::Behaviour;
 
@@ -24,7 +25,7 @@ const START_POLL: Duration = Duration::from_micros(50);
 /// What every proxy of a run gets.
 #[derive(Clone, Copy)]
 pub(crate) struct Setting<'a> {
-    pub(crate) threads: usize,
+    pub(crate) threads: Threads,
     pub(crate) open_files: u64,
     pub(crate) seaprox_args: &'a [String],
     pub(crate) folder: &'a Path,
@@ -34,14 +35,20 @@ pub(crate) struct Setting<'a> {
 pub(crate) struct Proxy {
     pub(crate) addr: SocketAddr,
     pub(crate) program_bytes: Option<u64>,
-    running: Option<Process>,
+    running: Option<Running>,
 }
 
-struct Process {
+struct Running {
     processes: Processes,
     startup: Startup,
-    /// Dropped with it, which ends the proxy.
-    _owned: Owned,
+    /// Dropped with it, which ends the proxy: what clients connect to first.
+    _started: Vec<Started>,
+}
+
+/// One process of it.
+struct Started {
+    owned: Owned,
+    log: PathBuf,
 }
 
 /// How long after its start a proxy served.
@@ -72,44 +79,51 @@ impl Proxy {
     ) -> io::Result<Self> {
         let peer = installed.peer;
         let listen = lifecycle::bind_free_port()?.local_addr()?;
+        let Threads { proxy, tunnel_end } = setting.threads;
         let route = Route {
             listen,
             target,
-            threads: setting.threads,
+            threads: if peer.is_tunnel() { tunnel_end } else { proxy },
             open_files: setting.open_files,
             seaprox_args: setting.seaprox_args,
             folder: setting.folder,
         };
-        let Some(mut command) = installed.command(&route)? else {
+        let launches = installed.launches(&route)?;
+        if launches.is_empty() {
             return Ok(Self { addr: target, program_bytes: None, running: None });
-        };
-        let log = setting.folder.join(format!("{}-{}.log", peer.name(), listen.port()));
-        command.stderr(Stdio::from(File::create(&log)?));
-        let started = Instant::now();
-        let owned = Owned::spawn(&mut command, sys::SIGTERM)?;
-        let first = first_connection(listen, &owned, started, &log)?;
-        let connect = started.elapsed();
-        client::exchange(&first, &Behaviour::Echo.greeting())?;
-        let startup = Startup { connect, reply: started.elapsed() };
+        }
+        let begun = Instant::now();
+        let mut started = Vec::with_capacity(launches.len());
+        for (number, launch) in launches.into_iter().enumerate() {
+            let log = format!("{}-{}-{number}.log", peer.name(), listen.port());
+            start_one(launch, setting.folder.join(log), begun, &mut started)?;
+        }
+        let first = keep_trying(begun, &started, || client::connect(listen))?;
+        let connect = begun.elapsed();
+        client::exchange(&first, &Behaviour::Echo.greeting())
+            .map_err(|error| last_word(&started).unwrap_or(error))?;
+        let startup = Startup { connect, reply: begun.elapsed() };
+        let pids = started.iter().map(|process| process.owned.pid()).collect();
+        started.reverse();
         Ok(Self {
             addr: listen,
             program_bytes: installed.program_bytes(),
-            running: Some(Process {
-                processes: Processes::of(owned.pid(), peer.forks()),
+            running: Some(Running {
+                processes: Processes::of(pids, peer.forks()),
                 startup,
-                _owned: owned,
+                _started: started,
             }),
         })
     }
 
     /// None for `direct`.
     pub(crate) fn startup(&self) -> Option<Startup> {
-        self.running.as_ref().map(|process| process.startup)
+        self.running.as_ref().map(|running| running.startup)
     }
 
     /// None for `direct`.
     pub(crate) fn processes(&self) -> Option<&Processes> {
-        self.running.as_ref().map(|process| &process.processes)
+        self.running.as_ref().map(|running| &running.processes)
     }
 
     /// CPU seconds of the proxy so far; none for `direct`.
@@ -118,23 +132,47 @@ impl Proxy {
     }
 }
 
-/// Connects again and again until it works.
-fn first_connection(
-    addr: SocketAddr,
-    owned: &Owned,
-    started: Instant,
-    log: &Path,
-) -> io::Result<TcpStream> {
-    loop {
-        match client::connect(addr) {
-            Ok(stream) => return Ok(stream),
-            Err(error) if started.elapsed() > START_TIMEOUT => return Err(error),
-            Err(_) if owned.has_ended() => {
-                let said = fs::read_to_string(log).unwrap_or_default();
-                let last = said.lines().last().unwrap_or("it ended without a word");
-                return Err(io::Error::other(last.to_owned()));
-            }
-            Err(_) => thread::sleep(START_POLL),
-        }
+/// Starts one more process and waits until the next one may be.
+fn start_one(
+    launch: Launch,
+    log: PathBuf,
+    begun: Instant,
+    started: &mut Vec<Started>,
+) -> io::Result<()> {
+    let Launch { mut command, ready } = launch;
+    command.stderr(Stdio::from(File::create(&log)?));
+    started.push(Started { owned: Owned::spawn(&mut command, sys::SIGTERM)?, log });
+    match ready {
+        Some(file) => keep_trying(begun, started, || fs::metadata(&file).map(drop)),
+        None => Ok(()),
     }
+}
+
+/// Again and again until it works, while all that was started runs.
+fn keep_trying<T>(
+    begun: Instant,
+    started: &[Started],
+    mut attempt: impl FnMut() -> io::Result<T>,
+) -> io::Result<T> {
+    loop {
+        let error = match attempt() {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        if begun.elapsed() > START_TIMEOUT {
+            return Err(error);
+        }
+        if let Some(error) = last_word(started) {
+            return Err(error);
+        }
+        thread::sleep(START_POLL);
+    }
+}
+
+/// What a process that has ended said last; none while all run.
+fn last_word(started: &[Started]) -> Option<io::Error> {
+    let ended = started.iter().find(|process| process.owned.has_ended())?;
+    let said = fs::read_to_string(&ended.log).unwrap_or_default();
+    let last = said.lines().last().unwrap_or("it ended without a word");
+    Some(io::Error::other(last.to_owned()))
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use crate::host::Host;
 use crate::metrics::{Column, Metric};
-use crate::options::Cores;
+use crate::options::{Cores, Threads};
 use crate::peers::Peer;
 use crate::workloads::Workload;
 
@@ -60,7 +60,7 @@ impl Report {
     /// Seaprox's median over that of the best peer; none without both, and
     /// `direct` is no peer.
     fn ratio(&self, (cores, workload, peer): Row, metric: Metric) -> Option<f64> {
-        if peer != Peer::Seaprox {
+        if !peer.is_seaprox() || !metric.has_ratio() {
             return None;
         }
         let median = |peer| {
@@ -69,7 +69,7 @@ impl Report {
         };
         let others = Peer::ALL
             .into_iter()
-            .filter(|other| !matches!(other, Peer::Seaprox | Peer::Direct))
+            .filter(|&other| !other.is_seaprox() && other != Peer::Direct)
             .filter_map(median);
         let best = if metric.more_is_better() {
             others.max_by(f64::total_cmp)
@@ -79,20 +79,48 @@ impl Report {
         Some(median(peer)? / best)
     }
 
-    /// One markdown table, a row for each workload and peer.
-    pub(crate) fn markdown(&self, host: &Host, threads: usize, rounds: usize) -> String {
+    /// A markdown table of the proxies and one of the tunnels, each with a row
+    /// for each workload and peer.
+    pub(crate) fn markdown(&self, host: &Host, threads: Threads, rounds: usize) -> String {
         let mut text = format!(
-            "{}, {} cores, {}, TCP {}; {threads} threads a proxy; \
-             median [min..max] of at most {rounds} rounds.\n\n",
-            host.cpu, host.cores, host.kernel, host.congestion_control
+            "{}, {} cores, {}, TCP {}; {} threads a proxy, {} each end of a tunnel; \
+             median [min..max] of at most {rounds} rounds.\n",
+            host.cpu,
+            host.cores,
+            host.kernel,
+            host.congestion_control,
+            threads.proxy,
+            threads.tunnel_end
         );
-        let columns = Column::ALL.map(Column::heading).join(" | ");
+        self.table(&mut text, false);
+        self.table(&mut text, true);
+        for ((cores, workload, peer), reason) in &self.failures {
+            let (cores, workload) = (cores.name(), workload.name());
+            let _ = write!(text, "\n* {} in {workload} ({cores}): {reason}", peer.title());
+        }
+        if !self.failures.is_empty() {
+            text.push('\n');
+        }
+        text
+    }
+
+    /// The rows of tunnels, or all others; no table without any.
+    fn table(&self, text: &mut String, of_tunnels: bool) {
+        let mut rows = self
+            .figures
+            .iter()
+            .filter(|((_, workload, _), _)| workload.is_of_tunnels() == of_tunnels)
+            .peekable();
+        if rows.peek().is_none() {
+            return;
+        }
+        let columns = Column::ALL.map(|column| column.heading(of_tunnels)).join(" | ");
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "| cores | workload | peer | {columns} | seaprox / best peer |");
+        let _ = writeln!(text, "\n| cores | workload | peer | {columns} | seaprox / best peer |");
         let _ = writeln!(text, "|{}", " --- |".repeat(Column::ALL.len() + 4));
-        for (&row, metrics) in &self.figures {
+        for (&row, metrics) in rows {
             let (cores, workload, peer) = row;
-            let _ = write!(text, "| {} | {} | {} |", cores.name(), workload.name(), peer.name());
+            let _ = write!(text, "| {} | {} | {} |", cores.name(), workload.name(), peer.title());
             for column in Column::ALL {
                 let cell = join(metrics, |metric, values| {
                     (metric.column() == column).then(|| figure(metric, values))
@@ -105,18 +133,10 @@ impl Report {
             });
             let _ = writeln!(text, " {ratios} |");
         }
-        for ((cores, workload, peer), reason) in &self.failures {
-            let (cores, workload) = (cores.name(), workload.name());
-            let _ = write!(text, "\n* {} in {workload} ({cores}): {reason}", peer.name());
-        }
-        if !self.failures.is_empty() {
-            text.push('\n');
-        }
-        text
     }
 
     /// The same for programs.
-    pub(crate) fn json(&self, host: &Host, threads: usize) -> String {
+    pub(crate) fn json(&self, host: &Host, threads: Threads) -> String {
         let mut figures = Vec::new();
         for (&row, metrics) in &self.figures {
             for (&metric, values) in metrics {
@@ -140,12 +160,14 @@ impl Report {
             })
             .collect();
         format!(
-            "{{\"cpu\":{},\"cores\":{},\"kernel\":{},\"tcp\":{},\"threads\":{threads},\n\
+            "{{\"cpu\":{},\"cores\":{},\"kernel\":{},\"tcp\":{},\"threads\":{},\"tunnel_threads\":{},\n\
              \"figures\":[\n{}\n],\n\"failures\":[\n{}\n]}}\n",
             json_string(&host.cpu),
             host.cores,
             json_string(&host.kernel),
             json_string(&host.congestion_control),
+            threads.proxy,
+            threads.tunnel_end,
             figures.join(",\n"),
             failures.join(",\n"),
         )
@@ -171,7 +193,7 @@ fn figure(metric: Metric, values: &[f64]) -> String {
 /// Enough for three significant figures.
 fn decimals(value: f64) -> usize {
     match value.abs() {
-        100.0.. => 0,
+        0.0 | 100.0.. => 0,
         10.0..100.0 => 1,
         1.0..10.0 => 2,
         0.1..1.0 => 3,
@@ -204,6 +226,8 @@ fn json_string(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const THREADS: Threads = Threads { proxy: 2, tunnel_end: 1 };
 
     fn host() -> Host {
         Host {
@@ -247,15 +271,31 @@ mod tests {
 
     #[test]
     fn every_line_of_the_table_has_the_same_columns() {
-        let text = report().markdown(&host(), 2, 1);
+        let text = report().markdown(&host(), THREADS, 1);
         let rows: Vec<_> = text.lines().filter(|line| line.starts_with('|')).collect();
         assert_eq!(rows.len(), 2 + 4);
         assert!(rows.iter().all(|row| row.matches('|').count() == 9));
     }
 
     #[test]
+    fn tunnels_have_a_table_of_their_own_and_no_ratio_of_what_may_be_nothing() {
+        let mut report = report();
+        for (peer, jain, starved) in [(Peer::SeaproxLink, 1.0, 0.0), (Peer::Ssh, 0.8, 2.0)] {
+            let figures = vec![(Metric::JainIndex, jain), (Metric::Starved, starved)];
+            report.add((Cores::Free, Workload::TunnelBulk256, peer), figures);
+        }
+        let text = report.markdown(&host(), THREADS, 1);
+        assert_eq!(text.matches("| seaprox / best peer |").count(), 2);
+        let (_, tunnels) = text.split_once("CPU of both ends").unwrap();
+        assert!(tunnels.contains("| ssh -L (encrypted) |"));
+        assert!(tunnels.contains("| 1.25 Jain |"));
+        assert!(tunnels.contains(" 0 starved [0..0] "));
+        assert!(!tunnels.contains("nginx"));
+    }
+
+    #[test]
     fn json_strings_are_quoted() {
         assert_eq!(json_string("a \"b\"\n"), "\"a \\\"b\\\"\\u000a\"");
-        assert!(report().json(&host(), 2).contains("a \\\"CPU\\\""));
+        assert!(report().json(&host(), THREADS).contains("a \\\"CPU\\\""));
     }
 }

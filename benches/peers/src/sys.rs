@@ -233,6 +233,18 @@ pub(crate) fn signal_group(leader: Pid, signal: libc::c_int) {
     unsafe { libc::kill(-leader, signal) };
 }
 
+/// Signals one process. One that is gone already is no error here.
+pub(crate) fn signal(pid: Pid, signal: libc::c_int) {
+    // SAFETY: takes no pointer.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// The leader of the group that a process is in; none when it is gone.
+pub(crate) fn group_leader(pid: Pid) -> Option<Pid> {
+    // SAFETY: takes no pointer.
+    check(unsafe { libc::getpgid(pid) }).ok()
+}
+
 /// Whether a child has ended. It is not reaped, so its number stays taken.
 pub(crate) fn has_ended(child: Pid) -> bool {
     // SAFETY: all-zero bytes are a valid siginfo_t.

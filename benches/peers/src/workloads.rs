@@ -3,8 +3,10 @@
 mod beside;
 mod bulk;
 mod idle;
+mod ping;
 mod pingpong;
 mod short;
+mod stall;
 mod start;
 mod syscalls;
 
@@ -31,13 +33,20 @@ pub(crate) enum Workload {
     Idle5000,
     Syscalls,
     Start,
+    TunnelBulk1,
+    TunnelBulk16,
+    TunnelBulk256,
+    TunnelPing,
+    TunnelShort,
+    TunnelIdle,
+    TunnelStall,
 }
 
 /// One round's figures, or why there are none.
 pub(crate) type Measured = Result<Vec<(Metric, f64)>, String>;
 
 impl Workload {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Bulk1,
         Self::Bulk16,
         Self::Bulk64,
@@ -52,6 +61,13 @@ impl Workload {
         Self::Idle5000,
         Self::Syscalls,
         Self::Start,
+        Self::TunnelBulk1,
+        Self::TunnelBulk16,
+        Self::TunnelBulk256,
+        Self::TunnelPing,
+        Self::TunnelShort,
+        Self::TunnelIdle,
+        Self::TunnelStall,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -70,7 +86,19 @@ impl Workload {
             Self::Idle5000 => "idle-5000",
             Self::Syscalls => "syscalls",
             Self::Start => "start",
+            Self::TunnelBulk1 => "tunnel-bulk-1",
+            Self::TunnelBulk16 => "tunnel-bulk-16",
+            Self::TunnelBulk256 => "tunnel-bulk-256",
+            Self::TunnelPing => "tunnel-ping",
+            Self::TunnelShort => "tunnel-short",
+            Self::TunnelIdle => "tunnel-idle",
+            Self::TunnelStall => "tunnel-stall",
         }
+    }
+
+    /// Whether tunnels do it, and proxies of one process do not.
+    pub(crate) fn is_of_tunnels(self) -> bool {
+        self >= Self::TunnelBulk1
     }
 
     /// Whether it is measured on `cores` when all of `selected` are asked for.
@@ -82,6 +110,8 @@ impl Workload {
             Self::Idle1000 | Self::Idle5000 | Self::Syscalls | Self::Start => {
                 selected.last() == Some(&cores)
             }
+            // Two ends that can run at once are what a tunnel is.
+            _ if self.is_of_tunnels() => selected.last() == Some(&cores),
             _ => true,
         }
     }
@@ -96,13 +126,14 @@ impl Workload {
                 | Self::Idle5000
                 | Self::Syscalls
                 | Self::Start
+                | Self::TunnelIdle
         )
     }
 
     /// Counts vary little: a few rounds are enough.
     pub(crate) fn rounds_max(self) -> usize {
         match self {
-            Self::Idle1000 | Self::Idle5000 | Self::Syscalls => 3,
+            Self::Idle1000 | Self::Idle5000 | Self::Syscalls | Self::TunnelIdle => 3,
             _ => usize::MAX,
         }
     }
@@ -110,8 +141,11 @@ impl Workload {
     /// Whether it makes sense for `peer`.
     pub(crate) fn applies_to(self, peer: Peer) -> bool {
         let proxy = peer != Peer::Direct;
+        if proxy && peer.is_tunnel() != self.is_of_tunnels() {
+            return false;
+        }
         match self {
-            Self::Idle1000 | Self::Syscalls | Self::Start => proxy,
+            Self::Idle1000 | Self::Syscalls | Self::Start | Self::TunnelIdle => proxy,
             // A process for each of so many connections is no benchmark.
             Self::Idle5000 => proxy && !peer.forks(),
             Self::Beside5000 => !peer.forks(),
@@ -122,20 +156,24 @@ impl Workload {
     /// Measures one round.
     pub(crate) fn measure(self, proxy: &Proxy, effort: &Effort) -> Measured {
         match self {
-            Self::Bulk1 => bulk::measure(proxy, effort, 1),
-            Self::Bulk16 => bulk::measure(proxy, effort, 16),
+            Self::Bulk1 | Self::TunnelBulk1 => bulk::measure(proxy, effort, 1),
+            Self::Bulk16 | Self::TunnelBulk16 => bulk::measure(proxy, effort, 16),
             Self::Bulk64 => bulk::measure(proxy, effort, 64),
             Self::Bulk256 => bulk::measure(proxy, effort, 256),
             Self::PingPong64 => pingpong::measure(proxy, effort, 64),
             Self::PingPong4096 => pingpong::measure(proxy, effort, 4096),
             Self::RoundTrip => beside::round_trip(proxy, effort),
-            Self::Short => short::measure(proxy, effort),
+            Self::Short | Self::TunnelShort => short::measure(proxy, effort),
             Self::Beside1000 => beside::measure(proxy, effort, 1000),
             Self::Beside5000 => beside::measure(proxy, effort, 5000),
             Self::Idle1000 => idle::measure(proxy, 1000),
             Self::Idle5000 => idle::measure(proxy, 5000),
             Self::Syscalls => return syscalls::measure(proxy, effort),
             Self::Start => start::measure(proxy),
+            Self::TunnelBulk256 => bulk::measure_shares(proxy, effort, 256),
+            Self::TunnelPing => ping::measure(proxy, effort, 16),
+            Self::TunnelIdle => idle::measure_after_bulk(proxy, effort, 1000),
+            Self::TunnelStall => stall::measure(proxy, effort, 16),
         }
         .map_err(|error| error.to_string())
     }

@@ -60,6 +60,7 @@ impl Observer for Countdown {
             }
             Notice::Refused { source, reason } => println!("refused {source}: {reason}"),
             Notice::Exhausted(errno) => println!("nothing is accepted for a while: {errno}"),
+            Notice::LinkUp { .. } | Notice::LinkDown { .. } => unreachable!("there is no link"),
         }
         if let (Notice::Closed { .. } | Notice::Refused { .. }, Some(left)) = (notice, &mut self.0)
         {

@@ -4,6 +4,9 @@
 //! Invariant: a packet is sent and received whole, once and unchanged, and packets of one stream
 //! arrive in the order they were sent in; or the carrier says that it is gone.
 
+use crate::message::CHANNELS_MAX;
+#[cfg(doc)]
+use crate::message::PACKET_BYTES;
 use seaprox::sys::{Errno, RawFd};
 
 /// Moves packets.
@@ -12,8 +15,16 @@ pub trait Carrier {
     /// packet is of one stream. Without streams there is only stream 0.
     const STREAMS: bool;
 
+    /// The longest packet that is sent, at most [`PACKET_BYTES`].
+    const SENT_BYTES_MAX: usize;
+
     /// The descriptor, to be registered edge-triggered for reading and writing.
     fn fd(&self) -> RawFd;
+
+    /// How many channels each end may open: there may be fewer streams than were asked for.
+    fn channels_max(&self) -> u16 {
+        CHANNELS_MAX
+    }
 
     /// Sends a whole packet on a stream, or nothing.
     ///

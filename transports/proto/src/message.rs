@@ -12,7 +12,7 @@ use core::net::SocketAddr;
 use seaprox::fail::FailReason;
 
 /// The greatest packet, in bytes, on any carrier.
-pub const PACKET_BYTES: usize = 16_384;
+pub const PACKET_BYTES: usize = 32_768;
 
 /// The version of the protocol that is spoken here.
 pub const VERSION: u8 = 1;

@@ -51,6 +51,11 @@ impl Schedule {
         }
     }
 
+    /// Whether nobody waits. O(1).
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fresh.first().is_none() && self.rest.first().is_none()
+    }
+
     /// Takes out the one whose turn it is. O(1).
     pub(crate) fn pop(&mut self, channels: &mut [Channel]) -> Option<usize> {
         let rest_is_due = self.in_a_row >= FRESH_IN_A_ROW && self.rest.first().is_some();

@@ -208,18 +208,23 @@ pub struct Session<'m> {
 }
 
 impl Session<'_> {
-    /// The carrier is up: HELLO is owed. Everything of before is gone, all channels are vacant.
-    /// O(records used since the last start).
-    pub fn start(&mut self, now: Instant) {
+    /// The carrier is up, and has streams for so many channels of each end: HELLO is owed. Everything
+    /// of before is gone, all channels are vacant. O(records used since the last start).
+    pub fn start(&mut self, carrier_channels: u16, now: Instant) {
         self.channels[..*self.touched].fill(Channel::VACANT);
         *self.touched = 0;
         self.pool.clear();
         self.lists = Lists::default();
         self.terms.round_trip_millis = 0;
-        self.life = Life::begin(self.config.role, now);
+        self.life = Life::begin(self.config.role, carrier_channels, now);
         // There are enough: asserted where the memory is made.
-        let reserved = self.pool.reserve(self.base_of(self.config.peer_channels_max));
+        let reserved = self.pool.reserve(self.base_of(self.peer_channels_max()));
         debug_assert!(reserved);
+    }
+
+    /// How many channels the far end may have open.
+    fn peer_channels_max(&self) -> u16 {
+        self.config.peer_channels_max.min(self.life.carrier_channels)
     }
 
     /// Chunks of so many slots.
@@ -238,7 +243,7 @@ impl Session<'_> {
             version_min: VERSION,
             version_max: VERSION,
             flags: 0,
-            channels_max: self.config.peer_channels_max,
+            channels_max: self.peer_channels_max(),
             initial_credit: self.terms.initial_bytes,
             credit_max: WINDOW_BYTES_MAX,
             idle_seconds: (self.config.idle_millis / 1000).clamp(1, u16::MAX.into()) as u16,
@@ -258,7 +263,7 @@ impl Session<'_> {
 
     fn place_of(&self, id: ChannelId) -> Result<usize, FailReason> {
         let is_ours = id.by_initiator() == (self.config.role == Role::Initiator);
-        let limit = if is_ours { self.life.channels_max } else { self.config.peer_channels_max };
+        let limit = if is_ours { self.life.channels_max } else { self.peer_channels_max() };
         if id.slot() >= limit {
             return Err(FailReason::Protocol);
         }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::message::{Message, parse};
+use crate::message::{CHANNELS_MAX, Message, parse};
 use crate::pool::CHUNK_BYTES;
 use crate::schedule::QUANTUM_BYTES;
 use crate::window::WINDOW_BYTES_MAX;
@@ -42,7 +42,7 @@ impl<'m> Pair<'m> {
         let mut configs = [config(Role::Initiator), config(Role::Acceptor)];
         configs.iter_mut().for_each(change);
         let mut ends = [first.session(configs[0]), second.session(configs[1])];
-        ends.iter_mut().for_each(|end| end.start(T0));
+        ends.iter_mut().for_each(|end| end.start(CHANNELS_MAX, T0));
         let mut pair = Pair { ends, now: T0 };
         assert!(pair.run().is_empty(), "nobody has a channel");
         assert!(pair.ends.iter().all(Session::is_up));
@@ -344,7 +344,7 @@ fn nothing_precedes_hello() {
         client: None,
     };
     assert_eq!(far.handle(open, 0, T0), Ok(Heard::Nothing));
-    far.start(T0);
+    far.start(CHANNELS_MAX, T0);
     assert_eq!(far.handle(open, 0, T0), Err(FailReason::Protocol));
     assert_eq!(far.owes(), None, "the initiator speaks first");
     let hello = Hello { channels_max: 2, initial_credit: 5, ..far.hello() };
@@ -356,7 +356,7 @@ fn nothing_precedes_hello() {
     assert_eq!(far.handle(Message::Ping(3), 0, T0), Ok(Heard::Up));
     assert!(far.can_open() && far.is_up());
     let hello = Hello { version_min: 2, version_max: 3, ..hello };
-    far.start(T0);
+    far.start(CHANNELS_MAX, T0);
     assert_eq!(far.handle(Message::Hello(hello), 0, T0), Err(FailReason::Version));
     far.close(FailReason::Version, "no version in common");
     let bytes = far.emit_control(&mut packet, None);
@@ -439,7 +439,7 @@ fn a_new_start_forgets_everything() {
     pair.send(0, near, b"old");
     pair.ends[1].accept(far);
     pair.ends[0].wait(near);
-    pair.ends.iter_mut().for_each(|end| end.start(T0));
+    pair.ends.iter_mut().for_each(|end| end.start(CHANNELS_MAX, T0));
     pair.run();
     pair.assert_quiet();
     assert_eq!(pair.ends[0].users().count(), 0);
@@ -542,7 +542,7 @@ fn greedy_channels_end_up_even_and_leave_room_for_others() {
     let config =
         |role| Config { peer_channels_max: 300, opens_per_second_max: 1000, ..config(role) };
     let mut ends = [first.session(config(Role::Initiator)), second.session(config(Role::Acceptor))];
-    ends.iter_mut().for_each(|end| end.start(T0));
+    ends.iter_mut().for_each(|end| end.start(CHANNELS_MAX, T0));
     let mut packet = [0; 128];
     for from in [0, 1, 0] {
         let bytes = ends[from].emit_control(&mut packet, None);

@@ -1,17 +1,19 @@
 //! Reaches a dest over tcp or a unix socket: targets in order, addresses with a staggered second
-//! connect (RFC 8305), names through a resolver. Knows no thread; never blocks.
+//! connect (RFC 8305), names through a resolver. Knows no thread, and not which targets are tried
+//! for whom (`targets.rs`); never blocks.
 //!
 //! Invariant: a side that is being connected has at most two connects under way: the side's own
 //! descriptor, and one in `races`, which the dialer owns.
 
 use crate::resolve::{ADDRESSES_MAX, Lookup, Resolve};
+use crate::targets::{Chosen, Names, PLACES, TARGETS_MAX, Target, Targets};
 use arrayvec::ArrayVec;
 use core::net::SocketAddr;
 use core::ops::RangeInclusive;
 use seaprox::address::Address;
 use seaprox::completion::Outcome;
 use seaprox::fail::FailReason;
-use seaprox::side::SideKey;
+use seaprox::side::{Handle, SideKey};
 use seaprox::sys::{Errno, Peer, RawFd, Ready, Sys};
 use seaprox::time::Instant;
 use seaprox::transport::{Attempt, Cause, Desk, Dest, Dial, Event, Step, Transport};
@@ -19,25 +21,16 @@ use seaprox::transport::{Attempt, Cause, Desk, Dest, Dial, Event, Step, Transpor
 /// Staggered second connects under way at the same time, a thread.
 pub const RACES_MAX: usize = 16;
 
-/// How many targets can be tried in order.
-pub const TARGETS_MAX: usize = 64;
+/// Targets with this number and above are names that the chooser keeps.
+const FIRST_NAME: u8 = TARGETS_MAX as u8;
+
+const _: () = assert!(TARGETS_MAX + PLACES <= u8::MAX as usize);
 
 /// After how long without an answer the next address is tried as well (RFC 8305 section 5).
 const STAGGER_MILLIS: u32 = 250;
 
 /// After how long, at least, a listener whose queue was full is asked again.
 const RETRY_MILLIS: u32 = 10;
-
-/// Where a dest is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target<'t> {
-    /// An internet address.
-    Inet(SocketAddr),
-    /// A name, looked up when it is wanted, and a port.
-    Name(&'t str, u16),
-    /// A unix socket's path; a leading `@` means the abstract namespace.
-    Unix(&'t [u8]),
-}
 
 /// How a dialer behaves.
 #[derive(Clone, Debug)]
@@ -67,11 +60,12 @@ struct Race {
     untold: bool,
 }
 
-/// Connects to the first of its targets that can be reached.
+/// Connects to the first target that can be reached, of those that `P` chooses for a connection.
 #[derive(Debug)]
-pub struct Dialer<'t, K, R> {
+pub struct Dialer<'t, K, R, P = ()> {
     sys: K,
     targets: &'t [Target<'t>],
+    chooser: P,
     resolver: R,
     options: DialOptions,
     races: [Option<Race>; RACES_MAX],
@@ -79,7 +73,8 @@ pub struct Dialer<'t, K, R> {
 
 /// What is remembered of a side between two steps.
 ///
-/// Invariant: `target < targets.len()` while anything is under way.
+/// Invariant: `target < end` while anything is under way, but the connect to an address that no
+/// target stands for: then both are 0.
 #[derive(Clone, Copy, Debug, Default)]
 struct Notes {
     /// The target being tried.
@@ -88,18 +83,20 @@ struct Notes {
     next: u8,
     /// Why the last attempt failed.
     reason: u8,
+    /// One past the last target to be tried.
+    end: u8,
     /// When the target is given up: low bits of the millisecond clock.
     until: u32,
 }
 
 impl Notes {
     fn load(bytes: &[u8; 8]) -> Notes {
-        let [target, next, reason, _, until @ ..] = *bytes;
-        Notes { target, next, reason, until: u32::from_le_bytes(until) }
+        let [target, next, reason, end, until @ ..] = *bytes;
+        Notes { target, next, reason, end, until: u32::from_le_bytes(until) }
     }
 
     fn store(self, bytes: &mut [u8; 8]) {
-        bytes[..3].copy_from_slice(&[self.target, self.next, self.reason]);
+        bytes[..4].copy_from_slice(&[self.target, self.next, self.reason, self.end]);
         bytes[4..].copy_from_slice(&self.until.to_le_bytes());
     }
 
@@ -114,10 +111,75 @@ impl Notes {
 }
 
 impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
-    /// `targets`: at least one, at most [`TARGETS_MAX`]; tried in order.
+    /// Tries the same targets for every connection, in order: at least one, at most
+    /// [`TARGETS_MAX`].
     pub fn new(sys: K, targets: &'t [Target<'t>], resolver: R, options: DialOptions) -> Self {
-        assert!((1..=TARGETS_MAX).contains(&targets.len()), "1..={TARGETS_MAX} targets");
-        Dialer { sys, targets, resolver, options, races: [None; RACES_MAX] }
+        assert!(!targets.is_empty(), "1..={TARGETS_MAX} targets");
+        Dialer::choosing(sys, targets, (), resolver, options)
+    }
+}
+
+impl<'t, K: Sys, R: Resolve, P: Names> Dialer<'t, K, R, P> {
+    /// Tries for each connection what the chooser says, of at most [`TARGETS_MAX`] targets.
+    pub fn choosing(
+        sys: K,
+        targets: &'t [Target<'t>],
+        chooser: P,
+        resolver: R,
+        options: DialOptions,
+    ) -> Self {
+        assert!(targets.len() <= TARGETS_MAX, "at most {TARGETS_MAX} targets");
+        Dialer { sys, targets, chooser, resolver, options, races: [None; RACES_MAX] }
+    }
+
+    /// Begins with the first target of those that are chosen.
+    fn start<T>(&mut self, dial: &mut Dial<'_, K>, notes: &mut Notes, wanted: T) -> Step
+    where
+        P: Targets<T>,
+    {
+        let targets = match self.chooser.choose(dial.side, wanted) {
+            Ok(Chosen::All) => 0..self.targets.len() as u8,
+            // What comes after the targets are names, which may be somebody else's.
+            Ok(Chosen::Some(range)) => range.start..range.end.min(self.targets.len() as u8),
+            Ok(Chosen::Name(place)) => {
+                let first = FIRST_NAME.saturating_add(place);
+                first..first.saturating_add(1)
+            }
+            Ok(Chosen::Address(address)) => return self.start_address(dial, notes, address),
+            Err(reason) => return Step::Failed(reason),
+        };
+        (notes.target, notes.end) = (targets.start, targets.end);
+        self.start_target(dial, notes)
+    }
+
+    /// Begins the only attempt there is.
+    fn start_address(
+        &mut self,
+        dial: &mut Dial<'_, K>,
+        notes: &mut Notes,
+        address: SocketAddr,
+    ) -> Step {
+        notes.until = self.until(dial.desk.now);
+        match self.attempt(dial, notes, &Peer::Inet(address)) {
+            Some(step) => step,
+            None => self.start_target(dial, notes),
+        }
+    }
+
+    /// When a target that begins now is given up, as the notes have it.
+    fn until(&self, now: Instant) -> u32 {
+        now.after(self.options.connect_millis).as_millis() as u32
+    }
+
+    /// The target being tried; `None` if there is none left.
+    fn target(&self, notes: &Notes) -> Option<Target<'_>> {
+        if notes.target >= notes.end {
+            return None;
+        }
+        match notes.target.checked_sub(FIRST_NAME) {
+            None => self.targets.get(usize::from(notes.target)).copied(),
+            Some(place) => self.chooser.name(place).map(|(name, port)| Target::Name(name, port)),
+        }
     }
 
     /// Begins with the target of the notes.
@@ -125,12 +187,12 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
         loop {
             // The last target's lookup may still be under way: it must not decide about this one.
             dial.revoke_ticket();
-            let Some(&target) = self.targets.get(usize::from(notes.target)) else {
+            let Some(target) = self.target(notes) else {
                 let reason = FailReason::from_number(notes.reason);
                 return Step::Failed(reason.unwrap_or(FailReason::Other));
             };
             notes.next = 0;
-            notes.until = dial.desk.now.after(self.options.connect_millis).as_millis() as u32;
+            notes.until = self.until(dial.desk.now);
             if let Target::Name(name, _) = target {
                 let ticket = dial.ticket();
                 match self.resolver.lookup(name, ticket) {
@@ -152,32 +214,40 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
 
     /// Tries the addresses of the target, from the next on, as the side's own; `None` if none is
     /// left.
-    fn first_attempt(&mut self, dial: &mut Dial<'_, K>, notes: &mut Notes) -> Option<Step> {
-        while let Some(peer) = self.peer(notes.target, notes.next) {
+    fn first_attempt(&self, dial: &mut Dial<'_, K>, notes: &mut Notes) -> Option<Step> {
+        while let Some(peer) = self.peer(notes) {
             notes.next += 1;
-            match self.begin(&peer) {
-                Ok((fd, connected)) => {
-                    let attempt = Attempt { fd, peer: peer.address(), registered: false };
-                    if !connected {
-                        return Some(Step::Attempt(attempt, self.wake_at(dial.desk.now, notes)));
-                    }
-                    match self.verify(fd, attempt.peer) {
-                        Ok(()) => return Some(Step::Adopted(attempt)),
-                        Err(errno) => {
-                            dial.desk.poller.retire(fd);
-                            notes.fail(reason_of(errno));
-                        }
-                    }
-                }
-                // The listener's queue is full, which a unix socket says at once (connect(2)), where
-                // tcp would send its SYN again.
-                Err(Errno::AGAIN) if matches!(peer, Peer::Unix(_)) => {
-                    notes.next -= 1;
-                    notes.fail(FailReason::TimedOut);
-                    return Some(Step::Wait(self.again_at(dial.desk.now, notes)));
-                }
-                Err(errno) => notes.fail(reason_of(errno)),
+            if let Some(step) = self.attempt(dial, notes, &peer) {
+                return Some(step);
             }
+        }
+        None
+    }
+
+    /// Begins a connect as the side's own; `None` if it failed at once.
+    fn attempt(&self, dial: &mut Dial<'_, K>, notes: &mut Notes, peer: &Peer<'_>) -> Option<Step> {
+        match self.begin(peer) {
+            Ok((fd, connected)) => {
+                let attempt = Attempt { fd, peer: peer.address(), registered: false };
+                if !connected {
+                    return Some(Step::Attempt(attempt, self.wake_at(dial.desk.now, notes)));
+                }
+                match self.verify(fd, attempt.peer) {
+                    Ok(()) => return Some(Step::Adopted(attempt)),
+                    Err(errno) => {
+                        dial.desk.poller.retire(fd);
+                        notes.fail(reason_of(errno));
+                    }
+                }
+            }
+            // The listener's queue is full, which a unix socket says at once (connect(2)), where
+            // tcp would send its SYN again.
+            Err(Errno::AGAIN) if matches!(peer, Peer::Unix(_)) => {
+                notes.next -= 1;
+                notes.fail(FailReason::TimedOut);
+                return Some(Step::Wait(self.again_at(dial.desk.now, notes)));
+            }
+            Err(errno) => notes.fail(reason_of(errno)),
         }
         None
     }
@@ -185,7 +255,7 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
     /// Starts a second connect for the side, if there is another address and room for it.
     fn second_attempt(&mut self, dial: &mut Dial<'_, K>, notes: &mut Notes) {
         let Some(own) = self.races.iter().position(Option::is_none) else { return };
-        while let Some(peer) = self.peer(notes.target, notes.next) {
+        while let Some(peer) = self.peer(notes) {
             notes.next += 1;
             match self.begin(&peer) {
                 Ok((fd, _)) => match dial.desk.poller.add_dest_own(fd, own as u32) {
@@ -208,7 +278,7 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
     /// to give the target up.
     fn wake_at(&self, now: Instant, notes: &Notes) -> Instant {
         let until = notes.until(now);
-        match self.peer(notes.target, notes.next) {
+        match self.peer(notes) {
             Some(_) => until.min(now.after(STAGGER_MILLIS)),
             None => until,
         }
@@ -222,14 +292,14 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
         until.min(now.after(pause as u32))
     }
 
-    /// The n-th address of a target.
-    fn peer(&self, target: u8, nth: u8) -> Option<Peer<'t>> {
-        match *self.targets.get(usize::from(target))? {
-            Target::Inet(address) => (nth == 0).then_some(Peer::Inet(address)),
-            Target::Unix(path) => (nth == 0).then_some(Peer::Unix(path)),
+    /// The next address of the target being tried.
+    fn peer(&self, notes: &Notes) -> Option<Peer<'_>> {
+        match self.target(notes)? {
+            Target::Inet(address) => (notes.next == 0).then_some(Peer::Inet(address)),
+            Target::Unix(path) => (notes.next == 0).then_some(Peer::Unix(path)),
             Target::Name(name, port) => {
                 let addresses: ArrayVec<_, ADDRESSES_MAX> = self.resolver.addresses(name)?;
-                Some(Peer::Inet((*addresses.get(usize::from(nth))?, port).into()))
+                Some(Peer::Inet((*addresses.get(usize::from(notes.next))?, port).into()))
             }
         }
     }
@@ -261,6 +331,12 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
         if own { Err(Errno::CONNREFUSED) } else { Ok(()) }
     }
 
+    fn end_race(&mut self, side: SideKey, desk: &mut Desk<'_, K>) {
+        if let Some(race) = self.race_of(side).and_then(|own| self.races[own].take()) {
+            desk.poller.retire(race.fd);
+        }
+    }
+
     fn race_of(&self, side: SideKey) -> Option<usize> {
         self.races.iter().position(|race| race.is_some_and(|race| race.side == side))
     }
@@ -277,7 +353,7 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
         }
         match self.verify(fd, dial.peer) {
             Ok(()) => {
-                self.abort(dial.side, &mut dial.desk);
+                self.end_race(dial.side, &mut dial.desk);
                 Step::Connected
             }
             Err(errno) => {
@@ -358,7 +434,7 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
         if let Some(fd) = dial.fd.take() {
             dial.desk.poller.retire(fd);
         }
-        self.abort(dial.side, &mut dial.desk);
+        self.end_race(dial.side, &mut dial.desk);
         notes.fail(FailReason::TimedOut);
         notes.target += 1;
         self.start_target(dial, notes)
@@ -384,7 +460,7 @@ impl<'t, K: Sys, R: Resolve> Dialer<'t, K, R> {
     }
 }
 
-impl<K: Sys, R: Resolve> Transport<K> for Dialer<'_, K, R> {
+impl<K: Sys, R: Resolve, P: Names> Transport<K> for Dialer<'_, K, R, P> {
     const PROMPT: bool = false;
 
     fn ready(&mut self, own: u32, fd: RawFd, ready: Ready) {
@@ -403,7 +479,8 @@ impl<K: Sys, R: Resolve> Transport<K> for Dialer<'_, K, R> {
         Some(Event::Dialed(race.side))
     }
 
-    fn settle(&mut self, fd: RawFd, desk: &mut Desk<'_, K>) {
+    fn settle(&mut self, handle: Handle, desk: &mut Desk<'_, K>) {
+        let Some(fd) = handle.fd() else { return };
         let keepalive = crate::KEEPALIVE;
         // A unix socket has none.
         let _ = desk.sys.set_keepalive(
@@ -415,24 +492,26 @@ impl<K: Sys, R: Resolve> Transport<K> for Dialer<'_, K, R> {
     }
 }
 
-impl<K: Sys, R: Resolve> Dest<K, ()> for Dialer<'_, K, R> {
-    fn dial(&mut self, dial: &mut Dial<'_, K>, cause: Cause<()>) -> Step {
+impl<K: Sys, R: Resolve, T, P: Targets<T>> Dest<K, T> for Dialer<'_, K, R, P> {
+    fn dial(&mut self, dial: &mut Dial<'_, K>, cause: Cause<T>) -> Step {
         let mut notes = Notes::load(dial.notes);
         let step = match cause {
-            Cause::Start(()) => self.start_target(dial, &mut notes),
+            Cause::Start(wanted) => self.start(dial, &mut notes, wanted),
             Cause::Ready(ready) => self.own_ready(dial, &mut notes, ready),
             Cause::Own => self.race_ready(dial, &mut notes),
             Cause::Outcome(outcome) => self.resolved(dial, &mut notes, outcome),
             Cause::Timeout => self.timed_out(dial, &mut notes),
         };
         notes.store(dial.notes);
+        if matches!(step, Step::Connected | Step::Adopted(_) | Step::Failed(_)) {
+            self.chooser.forget(dial.side);
+        }
         step
     }
 
     fn abort(&mut self, side: SideKey, desk: &mut Desk<'_, K>) {
-        if let Some(race) = self.race_of(side).and_then(|own| self.races[own].take()) {
-            desk.poller.retire(race.fd);
-        }
+        self.end_race(side, desk);
+        self.chooser.forget(side);
     }
 }
 
@@ -451,3 +530,7 @@ fn reason_of(errno: Errno) -> FailReason {
         _ => FailReason::Other,
     }
 }
+
+#[cfg(test)]
+#[path = "dialer_tests.rs"]
+mod tests;

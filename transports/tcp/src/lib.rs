@@ -9,14 +9,21 @@ extern crate std;
 
 mod dialer;
 mod listener;
+mod listeners;
 #[cfg(feature = "std")]
 mod lookup;
 pub mod resolve;
 #[cfg(feature = "std")]
 pub mod resolver;
+mod targets;
 
-pub use dialer::{DialOptions, Dialer, RACES_MAX, TARGETS_MAX, Target};
+pub use dialer::{DialOptions, Dialer, RACES_MAX};
 pub use listener::{AtEnd, ListenOptions, Listener, adopt_listener, listen, listen_unix};
+pub use listeners::{LISTENERS_MAX, Listeners};
+pub use targets::{
+    Allow, Chosen, NAME_BYTES_MAX, Names, PLACES, Places, Service, Services, TARGETS_MAX, Target,
+    Targets, Wanted,
+};
 
 use core::time::Duration;
 use rustix::net::sockopt;

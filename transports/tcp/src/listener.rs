@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use seaprox::side::{Handle, SideKey};
 use seaprox::sys::{Errno, OwnedFd, RawFd, Ready, Sys};
 use seaprox::transport::{Desk, Event, Source, Transport};
 
@@ -92,6 +93,7 @@ pub enum AtEnd {
 pub struct Listener<K> {
     sys: K,
     fd: RawFd,
+    own: u32,
     at_end: AtEnd,
     listening: bool,
     ready: bool,
@@ -100,7 +102,12 @@ pub struct Listener<K> {
 impl<K: Sys> Listener<K> {
     /// `fd` must be listening, non-blocking, and stay open as long as this lives.
     pub fn new(sys: K, fd: RawFd, at_end: AtEnd) -> Self {
-        Listener { sys, fd, at_end, listening: false, ready: false }
+        Listener { sys, fd, own: 0, at_end, listening: false, ready: false }
+    }
+
+    /// The same, with a number among several.
+    pub(crate) fn numbered(self, own: u32) -> Self {
+        Listener { own, ..self }
     }
 }
 
@@ -117,7 +124,7 @@ impl<K: Sys> Transport<K> for Listener<K> {
             return None;
         }
         match self.sys.accept(self.fd) {
-            Ok((fd, peer)) => Some(Event::Opened { fd, peer }),
+            Ok((fd, peer)) => Some(Event::Opened { handle: Handle::descriptor(fd), peer }),
             // Another thread was faster, or the client is gone (accept(2): treat as EAGAIN).
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::PROTO | Errno::INTR) => None,
             // It does not listen any more: another thread, or another process, has shut it down.
@@ -131,14 +138,14 @@ impl<K: Sys> Transport<K> for Listener<K> {
 impl<K: Sys> Source<K> for Listener<K> {
     type Target = ();
 
-    fn target(&mut self, _: RawFd) {}
+    fn target(&mut self, _: Handle, _: SideKey) {}
 
     fn admit(&mut self, wanted: bool, desk: &mut Desk<'_, K>) -> Result<(), Errno> {
         if wanted == self.listening {
             return Ok(());
         }
         match wanted {
-            true => desk.poller.add_listener(self.fd, 0)?,
+            true => desk.poller.add_listener(self.fd, self.own)?,
             false => desk.poller.remove_listener(self.fd)?,
         }
         self.listening = wanted;

@@ -14,6 +14,7 @@
 
 use crate::lookup;
 use crate::resolve::{Addresses, Lookup, Resolve};
+use crate::targets::NAME_BYTES_MAX;
 use arrayvec::ArrayVec;
 use core::ffi::CStr;
 use core::marker::PhantomData;
@@ -33,8 +34,6 @@ pub const KNOWN_MILLIS: u32 = 5000;
 pub const FAILED_MILLIS: u32 = 1000;
 /// A thread's stack: `getaddrinfo` and the modules of nsswitch run on it.
 pub const STACK_BYTES: usize = 256 * 1024;
-/// A name's longest form: 253 characters (RFC 1035) and the final dot.
-const NAME_BYTES_MAX: usize = 254;
 /// How many tickets are completed between two looks at the list.
 const BATCH: usize = 64;
 
@@ -165,6 +164,37 @@ impl<const NAMES: usize, const WAITERS: usize, Q: Query> Resolver<NAMES, WAITERS
         }
     }
 
+    /// What is known of a name, for whoever has no ticket: what is not known, or too old, is looked
+    /// up, and [`Lookup::Waiting`] means to ask again a little later, until it is known. An answer
+    /// stays for [`KNOWN_MILLIS`] or [`FAILED_MILLIS`]; ask more often than that, or it may be gone
+    /// when it is asked for. Without [`Resolver::start`] one waits for ever. O(NAMES).
+    pub fn ask(&self, name: &str) -> Lookup {
+        self.answer_or_queue(name, None)
+    }
+
+    /// The answer, if there is one; else the name is looked up, and the ticket waits for it.
+    fn answer_or_queue(&self, name: &str, ticket: Option<Ticket>) -> Lookup {
+        if name.is_empty() || name.len() > NAME_BYTES_MAX || name.as_bytes().contains(&0) {
+            return Lookup::Failed(FailReason::NameResolution);
+        }
+        let now = Q::now();
+        let mut state = self.lock();
+        let Some(index) = state.find(name).or_else(|| state.settle(name)) else {
+            return Lookup::Failed(FailReason::ResolverFull);
+        };
+        if let Some(answer) = state.entries[index].answer(now) {
+            return answer;
+        }
+        if ticket.is_some_and(|ticket| !state.wait(index, ticket)) {
+            return Lookup::Failed(FailReason::ResolverFull);
+        }
+        if state.enqueue(index) {
+            drop(state);
+            self.queued.notify_one();
+        }
+        Lookup::Waiting
+    }
+
     /// No panic can poison it: they abort.
     fn lock(&self) -> MutexGuard<'_, State<NAMES, WAITERS>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -224,25 +254,7 @@ impl<const NAMES: usize, const WAITERS: usize, Q: Query> Default for Resolver<NA
 
 impl<const NAMES: usize, const WAITERS: usize, Q: Query> Resolve for Resolver<NAMES, WAITERS, Q> {
     fn lookup(&self, name: &str, ticket: Ticket) -> Lookup {
-        if name.is_empty() || name.len() > NAME_BYTES_MAX || name.as_bytes().contains(&0) {
-            return Lookup::Failed(FailReason::NameResolution);
-        }
-        let now = Q::now();
-        let mut state = self.lock();
-        let Some(index) = state.find(name).or_else(|| state.settle(name)) else {
-            return Lookup::Failed(FailReason::ResolverFull);
-        };
-        if let Some(answer) = state.entries[index].answer(now) {
-            return answer;
-        }
-        if !state.wait(index, ticket) {
-            return Lookup::Failed(FailReason::ResolverFull);
-        }
-        if state.enqueue(index) {
-            drop(state);
-            self.queued.notify_one();
-        }
-        Lookup::Waiting
+        self.answer_or_queue(name, Some(ticket))
     }
 
     fn addresses(&self, name: &str) -> Option<Addresses> {

@@ -21,14 +21,14 @@ struct Control {
     opened: Condvar,
 }
 
-static CONTROLS: [Control; 8] = [const {
+static CONTROLS: [Control; 9] = [const {
     Control {
         now: AtomicU64::new(1),
         asked: Mutex::new(Vec::new()),
         shut: Mutex::new(false),
         opened: Condvar::new(),
     }
-}; 8];
+}; 9];
 
 struct Fake<const TEST: usize>;
 
@@ -323,12 +323,51 @@ fn the_system_is_asked_by_threads_with_small_stacks() {
     );
 }
 
+#[test]
+fn whoever_has_no_ticket_asks_again() {
+    let bed = Bed::<7>::new(1);
+    bed.shut(true);
+    let until_known = |name: &str| {
+        for _ in 0..5000 {
+            match bed.resolver.ask(name) {
+                Lookup::Waiting => sleep(Duration::from_millis(1)),
+                answer => return answer,
+            }
+        }
+        panic!("{name} is never known");
+    };
+    assert_eq!(bed.resolver.ask("slow"), Lookup::Waiting);
+    bed.wait_asked(1);
+    assert_eq!(bed.resolver.ask("slow"), Lookup::Waiting, "no second lookup");
+    assert_eq!(bed.lookup("slow", 0, 1), Lookup::Waiting, "but one with a ticket joins it");
+    bed.shut(false);
+    assert_eq!(bed.told(0), Outcome::Resolved);
+    assert_eq!(until_known("slow"), known(1));
+    assert_eq!(until_known("none"), Lookup::Failed(FailReason::NameResolution));
+    bed.pass(u64::from(KNOWN_MILLIS));
+    assert_eq!(bed.resolver.ask("slow"), Lookup::Waiting, "too old");
+    assert_eq!(until_known("slow"), known(3));
+    bed.resolver.flush();
+    assert_eq!(bed.resolver.ask("none"), Lookup::Waiting, "flushed");
+    assert_eq!(until_known("none"), Lookup::Failed(FailReason::NameResolution));
+    assert_eq!(bed.asked(), ["slow", "none", "slow", "none"]);
+
+    bed.shut(true);
+    bed.pass(u64::from(KNOWN_MILLIS));
+    for number in 0..NAMES {
+        assert_eq!(bed.resolver.ask(&format!("slow{number}")), Lookup::Waiting);
+    }
+    assert_eq!(bed.resolver.ask("more"), Lookup::Failed(FailReason::ResolverFull));
+    assert_eq!(bed.resolver.ask(""), Lookup::Failed(FailReason::NameResolution));
+    bed.shut(false);
+}
+
 /// While the tickets of one lookup are told, without the lock, its name stays as it is; from then
 /// on it may be anybody's.
 #[test]
 fn a_name_stays_until_all_who_waited_are_told() {
     let commons = mailboxes();
-    let mut state = Resolver::<1, WAITERS, Fake<7>>::new().state.into_inner().unwrap();
+    let mut state = Resolver::<1, WAITERS, Fake<8>>::new().state.into_inner().unwrap();
     assert_eq!(state.settle("a"), Some(0));
     for mailbox in 0..BATCH as u32 + 1 {
         assert!(state.wait(0, commons.await_outcome(mailbox, 1)));

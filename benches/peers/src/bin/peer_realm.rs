@@ -1,6 +1,7 @@
 //! A peer: the `realm_io` crate's splicing relay between each accepted
 //! connection and one to the target.
 
+mod arguments;
 mod relay_peer;
 
 use tokio::net::TcpStream;

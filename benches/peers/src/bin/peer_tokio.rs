@@ -1,6 +1,7 @@
 //! A peer: tokio's `copy_bidirectional` between each accepted connection and
 //! one to the target.
 
+mod arguments;
 mod relay_peer;
 
 use tokio::net::TcpStream;

@@ -1,4 +1,4 @@
-//! What both tokio peers share: the command line, the runtime, the accept loop.
+//! What the peers that relay in one process share: the accept loop.
 
 use std::future::Future;
 use std::io;
@@ -7,23 +7,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 
-/// `LISTEN TARGET [THREADS]`, all numeric.
-struct Arguments {
-    listen: SocketAddr,
-    target: SocketAddr,
-    threads: usize,
-}
-
-impl Arguments {
-    fn parse() -> Option<Self> {
-        let mut words = std::env::args().skip(1);
-        Some(Self {
-            listen: words.next()?.parse().ok()?,
-            target: words.next()?.parse().ok()?,
-            threads: words.next().map_or(Some(1), |word| word.parse().ok())?,
-        })
-    }
-}
+use crate::arguments::Arguments;
 
 /// Listens, connects each client to the target and hands both to `relay`,
 /// for ever.
@@ -32,14 +16,8 @@ where
     R: Fn(TcpStream, TcpStream) -> F + Copy + Send + 'static,
     F: Future<Output = ()> + Send,
 {
-    let arguments = Arguments::parse().ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidInput, "expected: LISTEN TARGET [THREADS]")
-    })?;
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(arguments.threads)
-        .enable_all()
-        .build()?
-        .block_on(accept(arguments.listen, arguments.target, relay))
+    let arguments = Arguments::parse(std::env::args().skip(1))?;
+    arguments.run(accept(arguments.listen, arguments.target, relay))
 }
 
 async fn accept<R, F>(listen: SocketAddr, target: SocketAddr, relay: R) -> io::Result<()>

@@ -18,9 +18,24 @@ const TAKE_BYTES: usize = 1024 * 1024;
 pub(crate) fn measure(proxy: &Proxy, effort: &Effort, connections: usize) -> Figures {
     let mut sink = Sink::open(proxy, connections)?;
     sink.take_for(effort.warm_up)?;
+    measure_sink(proxy, &mut sink, effort.window)
+}
+
+/// The same for longer, with how evenly the connections were served.
+pub(crate) fn measure_shares(proxy: &Proxy, effort: &Effort, connections: usize) -> Figures {
+    let mut sink = Sink::open(proxy, connections)?;
+    sink.take_for(effort.warm_up)?;
+    let mut figures = measure_sink(proxy, &mut sink, effort.long_window)?;
+    let starved = sink.taken.iter().filter(|&&bytes| bytes == 0).count();
+    figures.push((Metric::JainIndex, jain_index(&sink.taken)));
+    figures.push((Metric::Starved, starved as f64));
+    Ok(figures)
+}
+
+fn measure_sink(proxy: &Proxy, sink: &mut Sink, window: Duration) -> Figures {
     let cpu_before = proxy.cpu_seconds();
     let started = Instant::now();
-    let bytes = sink.take_for(effort.window)?;
+    let bytes = sink.take_for(window)?;
     let elapsed = started.elapsed().as_secs_f64();
     let cpu_after = proxy.cpu_seconds();
     if bytes == 0 {
@@ -34,14 +49,25 @@ pub(crate) fn measure(proxy: &Proxy, effort: &Effort, connections: usize) -> Fig
     Ok(figures)
 }
 
+/// Of bytes that are not all zero: the square of their sum over their number
+/// times the sum of their squares.
+fn jain_index(shares: &[usize]) -> f64 {
+    let sum: f64 = shares.iter().map(|&share| share as f64).sum();
+    let of_squares: f64 = shares.iter().map(|&share| (share as f64).powi(2)).sum();
+    sum.powi(2) / (shares.len() as f64 * of_squares)
+}
+
 /// The receiving ends, which throw everything away.
-struct Sink {
+pub(super) struct Sink {
     epoll: Epoll,
     streams: Vec<TcpStream>,
+    /// Bytes of each since the last start of taking.
+    taken: Vec<usize>,
 }
 
 impl Sink {
-    fn open(proxy: &Proxy, connections: usize) -> io::Result<Self> {
+    /// Opens them and has the backend send on all without end.
+    pub(super) fn open(proxy: &Proxy, connections: usize) -> io::Result<Self> {
         let epoll = Epoll::new()?;
         let mut streams = Vec::with_capacity(connections);
         for token in 0..connections {
@@ -54,24 +80,43 @@ impl Sink {
         for stream in &streams {
             sys::send_now(stream, &Behaviour::Source.greeting())?;
         }
-        Ok(Self { epoll, streams })
+        Ok(Self { epoll, streams, taken: vec![0; connections] })
     }
 
     /// Takes what comes for some time and returns how much it was.
-    fn take_for(&mut self, time: Duration) -> io::Result<usize> {
+    pub(super) fn take_for(&mut self, time: Duration) -> io::Result<usize> {
         let started = Instant::now();
-        let mut bytes = 0;
+        self.taken.fill(0);
         while let Some(rest) = time.checked_sub(started.elapsed()) {
             for index in 0..self.epoll.wait(Some(rest))? {
-                let stream = &self.streams[self.epoll.token(index)];
-                match sys::discard_now(stream, TAKE_BYTES) {
+                let token = self.epoll.token(index);
+                match sys::discard_now(&self.streams[token], TAKE_BYTES) {
                     Ok(0) => return Err(io::Error::other("a connection ended early")),
-                    Ok(len) => bytes += len,
+                    Ok(len) => self.taken[token] += len,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                     Err(error) => return Err(error),
                 }
             }
         }
-        Ok(bytes)
+        Ok(self.taken.iter().sum())
+    }
+
+    /// The rate at which it takes, in bytes a second.
+    pub(super) fn rate_for(&mut self, time: Duration) -> io::Result<f64> {
+        let started = Instant::now();
+        let bytes = self.take_for(time)?;
+        Ok(bytes as f64 / started.elapsed().as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_shares_are_fair_and_one_taker_is_not() {
+        assert_eq!(jain_index(&[7, 7, 7, 7]), 1.0);
+        assert_eq!(jain_index(&[0, 9, 0, 0]), 0.25);
+        assert_eq!(jain_index(&[1, 3]), 0.8);
     }
 }

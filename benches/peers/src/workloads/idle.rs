@@ -6,9 +6,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Figures;
+use super::bulk::Sink;
 use crate::accounting::Processes;
 use crate::client;
 use crate::metrics::Metric;
+use crate::options::Effort;
 use crate::proxy::Proxy;
 use crate::wire::Behaviour;
 
@@ -38,6 +40,17 @@ pub(crate) fn open(proxy: &Proxy, count: usize) -> io::Result<Vec<TcpStream>> {
         streams.push(stream);
     }
     Ok(streams)
+}
+
+/// Connections of the bulk run that comes before.
+const BULK: usize = 64;
+
+/// The same once bulk data has gone through, so that memory which all
+/// connections share is in use already.
+pub(crate) fn measure_after_bulk(proxy: &Proxy, effort: &Effort, count: usize) -> Figures {
+    Sink::open(proxy, BULK)?.take_for(effort.warm_up + effort.window)?;
+    thread::sleep(SETTLE);
+    measure(proxy, count)
 }
 
 /// Private memory that each of `count` more connections costs.

@@ -23,23 +23,22 @@ pub(crate) fn measure(proxy: &Proxy, effort: &Effort, message_bytes: usize) -> F
     players.play_for(effort.window)?;
     let elapsed = started.elapsed().as_secs_f64();
     let cpu_after = proxy.cpu_seconds();
-    let latencies = &mut players.latencies;
-    if latencies.is_empty() {
-        return Err(io::Error::other("no reply came through"));
-    }
-    latencies.sort_unstable();
-    let requests = latencies.len() as f64;
-    let percentile =
-        |percent: usize| latencies[(latencies.len() - 1) * percent / 100].as_secs_f64() * 1e6;
-    let mut figures = vec![
-        (Metric::RequestsPerSecond, requests / elapsed),
-        (Metric::LatencyHalf, percentile(50)),
-        (Metric::LatencyTail, percentile(99)),
-    ];
+    let requests = players.latencies.len() as f64;
+    let mut figures = vec![(Metric::RequestsPerSecond, requests / elapsed)];
+    figures.extend(percentiles(&mut players.latencies)?);
     if let (Some(before), Some(after)) = (cpu_before, cpu_after) {
         figures.push((Metric::CpuPerRequest, (after - before) * 1e6 / requests));
     }
     Ok(figures)
+}
+
+/// The middle and the tail of latencies, which are left sorted.
+pub(super) fn percentiles(latencies: &mut [Duration]) -> io::Result<[(Metric, f64); 2]> {
+    latencies.sort_unstable();
+    let last =
+        latencies.len().checked_sub(1).ok_or_else(|| io::Error::other("no reply came through"))?;
+    let microseconds = |percent: usize| latencies[last * percent / 100].as_secs_f64() * 1e6;
+    Ok([(Metric::LatencyHalf, microseconds(50)), (Metric::LatencyTail, microseconds(99))])
 }
 
 struct Player {

@@ -23,7 +23,7 @@ impl Session<'_> {
     /// What the session holds. O(records used).
     pub fn holdings(&self) -> Holdings {
         let live = self.channels[..*self.touched].iter().filter(|c| c.flags.has(Flags::LIVE));
-        let slots = self.config.peer_channels_max + self.life.channels_max;
+        let slots = self.peer_channels_max() + self.life.channels_max;
         Holdings {
             channels: live.count(),
             chunks: self.pool.used(),
@@ -55,7 +55,7 @@ impl Session<'_> {
             self.check_channel(index, channel);
         }
         assert_eq!(open, self.lists.open);
-        let slots = [self.config.peer_channels_max, self.life.channels_max];
+        let slots = [self.peer_channels_max(), self.life.channels_max];
         let vacant = slots.iter().zip(open).map(|(slots, open)| slots - open).sum();
         if self.life.stage != super::Stage::Down {
             assert_eq!(self.pool.reserved(), reserved + self.base_of(vacant), "reserved chunks");

@@ -114,6 +114,12 @@ impl Session<'_> {
         slots.filter_map(|slot| self.record(slot).map(|channel| (slot, channel.user)))
     }
 
+    /// The first channel from a place on that has a user, and what that noted. O(records passed).
+    pub fn next_user(&self, from: usize) -> Option<(Slot, u32)> {
+        let mut slots = (from..*self.touched).map(|index| Slot(index as u32));
+        slots.find_map(|slot| self.record(slot).map(|channel| (slot, channel.user)))
+    }
+
     /// The stream on which the channel's packets travel; 0 if the carrier has none.
     pub fn stream_of(&self, slot: Slot) -> u16 {
         self.index(slot).map_or(0, |index| self.stream(index))
@@ -135,6 +141,13 @@ impl Session<'_> {
     /// Whether nobody takes what is sent: the far end has stopped or reset the channel.
     pub fn is_broken(&self, slot: Slot) -> bool {
         self.broken(slot).is_some()
+    }
+
+    /// Whether the far end neither takes nor says any more: it reset the channel, or has stopped it
+    /// after its FIN.
+    pub fn is_over(&self, slot: Slot) -> bool {
+        self.is_broken(slot)
+            && self.record(slot).is_some_and(|channel| channel.flags.any(Flags::LAST_RECEIVED))
     }
 
     /// Why nobody takes what is sent.
@@ -298,6 +311,11 @@ impl Session<'_> {
             }
         }
         None
+    }
+
+    /// Whether any channel waits for its turn.
+    pub fn somebody_waits(&self) -> bool {
+        !self.lists.schedule.is_empty()
     }
 
     /// How many bytes the channel may send before it is others' turn; at 0 it is to wait.

@@ -1,0 +1,135 @@
+//! The tunnels: what starts each one's two ends, the far end first.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::{Installed, Launch, Peer, Route, find_in_path};
+use crate::lifecycle;
+
+/// Says in one line what a tunnel lacks beside the program that was found.
+pub(super) fn check(installed: &Installed) -> Result<(), String> {
+    match (installed.peer, &installed.program) {
+        (Peer::SeaproxLink, Some(program)) => {
+            let help = Command::new(program)
+                .args(["ingress", "--help"])
+                .stdin(Stdio::null())
+                .output()
+                .map_err(|error| format!("{}: {error}", program.display()))?;
+            let lacks = format!("{} has no `ingress`", program.display());
+            help.status.success().then_some(()).ok_or(lacks)
+        }
+        (Peer::Ssh, _) => ["ssh", "ssh-keygen"]
+            .into_iter()
+            .find(|name| find_in_path(name).is_none())
+            .map_or(Ok(()), |name| Err(format!("{name} is not installed"))),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn seaprox(program: &Path, route: &Route<'_>) -> Vec<Launch> {
+    let socket = route.folder.join(format!("seaprox-{}.sock", route.listen.port()));
+    let link = format!("seqpacket:{}", socket.display());
+    let command = |words: [&str; 3]| {
+        let mut command = Command::new(program);
+        command
+            .args(words)
+            .args(["--insecure", "--threads", &route.threads.to_string()])
+            .args(route.seaprox_args);
+        command
+    };
+    let egress = command(["egress", &link, &route.target.to_string()]);
+    let ingress = command(["ingress", &route.listen.to_string(), &link]);
+    vec![Launch { command: egress, ready: Some(socket) }, Launch { command: ingress, ready: None }]
+}
+
+pub(super) fn yamux(program: &Path, route: &Route<'_>) -> io::Result<Vec<Launch>> {
+    let link = lifecycle::bind_free_port()?.local_addr()?;
+    let launch = |end: &str, from: SocketAddr, to: SocketAddr| {
+        let mut command = Command::new(program);
+        command.args([end, &from.to_string(), &to.to_string(), &route.threads.to_string()]);
+        Launch { command, ready: None }
+    };
+    Ok(vec![launch("far", link, route.target), launch("near", route.listen, link)])
+}
+
+/// A server of its own for each tunnel, with keys and a configuration that are
+/// the run's; nobody's own are read, and the cipher is the default one.
+pub(super) fn ssh(sshd: &Path, route: &Route<'_>) -> io::Result<Vec<Launch>> {
+    let keys = SshKeys::of_run(route.folder)?;
+    let link = lifecycle::bind_free_port()?.local_addr()?;
+    let pid_file = route.folder.join(format!("sshd-{}.pid", link.port()));
+    let text = format!(
+        "ListenAddress {link}\nHostKey {host_key}\nAuthorizedKeysFile {client_key}.pub\n\
+         PidFile {pid_file}\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n\
+         KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
+         AllowTcpForwarding local\nPermitTTY no\nLogLevel ERROR\n",
+        host_key = keys.host.display(),
+        client_key = keys.client.display(),
+        pid_file = pid_file.display(),
+    );
+    let mut server = Command::new(sshd);
+    server.args(["-D", "-e", "-f"]).arg(route.write("sshd", &text)?);
+
+    let mut client = Command::new(installed("ssh")?);
+    client.args(["-F", "none", "-N", "-T", "-p", &link.port().to_string(), "-i"]);
+    client.arg(&keys.client);
+    client.args(["-L", &format!("{}:{}", route.listen, route.target)]);
+    for option in [
+        "BatchMode=yes",
+        "ExitOnForwardFailure=yes",
+        "IdentitiesOnly=yes",
+        "IdentityAgent=none",
+        "StrictHostKeyChecking=yes",
+        "GlobalKnownHostsFile=/dev/null",
+        &format!("HostKeyAlias={HOST}"),
+        &format!("UserKnownHostsFile={}", keys.known_hosts.display()),
+        "LogLevel=ERROR",
+    ] {
+        client.args(["-o", option]);
+    }
+    client.arg(link.ip().to_string());
+    Ok(vec![
+        Launch { command: server, ready: Some(pid_file) },
+        Launch { command: client, ready: None },
+    ])
+}
+
+/// What the client calls every server of the run.
+const HOST: &str = "seaprox-peers";
+
+struct SshKeys {
+    host: PathBuf,
+    client: PathBuf,
+    known_hosts: PathBuf,
+}
+
+impl SshKeys {
+    /// Made when they are needed first.
+    fn of_run(folder: &Path) -> io::Result<Self> {
+        let [host, client, known_hosts] =
+            ["ssh-host-key", "ssh-client-key", "ssh-known-hosts"].map(|name| folder.join(name));
+        if !known_hosts.exists() {
+            generate(&host)?;
+            generate(&client)?;
+            let public = fs::read_to_string(host.with_extension("pub"))?;
+            fs::write(&known_hosts, format!("{HOST} {public}"))?;
+        }
+        Ok(Self { host, client, known_hosts })
+    }
+}
+
+fn generate(key: &Path) -> io::Result<()> {
+    let mut command = Command::new(installed("ssh-keygen")?);
+    command.args(["-q", "-t", "ed25519", "-N", "", "-C", HOST, "-f"]).arg(key);
+    match command.stdin(Stdio::null()).status()? {
+        status if status.success() => Ok(()),
+        status => Err(io::Error::other(format!("ssh-keygen: {status}"))),
+    }
+}
+
+fn installed(name: &str) -> io::Result<PathBuf> {
+    find_in_path(name).ok_or_else(|| io::Error::other(format!("{name} is not installed")))
+}

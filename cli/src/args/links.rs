@@ -1,0 +1,251 @@
+//! What the two ends of a link are told. Knows no carrier but by its endpoint's name.
+
+use super::common::{bytes_of, count_of, refused_option, span_of};
+use super::{Common, TARGETS_MAX, WhenFull, targets_of};
+use crate::allow::Allowed;
+use crate::endpoint::{Link, Listen, Refused, Target};
+use crate::help::Bounds;
+use clap::ArgMatches;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+
+/// How many LISTENs one ingress may have.
+pub const LISTENS_MAX: usize = 16;
+/// How many services one egress may have beside its own targets.
+pub const SERVICES_MAX: usize = 16;
+/// A service's longest name; it travels in each OPEN.
+const SERVICE_BYTES_MAX: usize = 63;
+
+const LISTEN_MISSING: &str = "missing; like `seaprox ingress 127.0.0.1:8080 \
+    sctp:egress.example:7000 --insecure`";
+const LINK_MISSING: &str = "missing: the last argument says where the egress is, like \
+    `sctp:egress.example:7000`";
+const INSECURE: &str = "this version neither encrypts a link nor knows who is at its far end; \
+    where nobody else can reach either end or the way between, give --insecure to both";
+
+/// An ingress: clients in, one link out. Invariant: 1 <= listens <= [`LISTENS_MAX`], each once, and the link
+/// is a peer's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngressConfig {
+    /// Where clients come from.
+    pub listens: Vec<Listen>,
+    /// Where the egress is.
+    pub link: Link,
+    /// What the egress is asked to connect clients to.
+    pub ask: Ask,
+    /// How long a client waits for a link that is not up; `None` is as long as it takes, 0 not at
+    /// all.
+    pub link_wait_millis: Option<u32>,
+    /// The peer's udp port, if SCTP is to go inside udp (RFC 6951).
+    pub sctp_udp_port: Option<u16>,
+    /// What becomes of clients above the limit.
+    pub when_full: WhenFull,
+    /// How it runs. The time to connect begins when the link is up.
+    pub common: Common,
+}
+
+/// What an ingress asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// The egress's own targets.
+    Own,
+    /// `--service NAME`.
+    Service(String),
+    /// `--to TARGET`: a name or an address without a scope, never a path.
+    Target(Target),
+}
+
+/// An egress: links in, connections out. Invariant: there is something to connect to; at most
+/// [`TARGETS_MAX`] own targets, [`SERVICES_MAX`] services of other names each, with 1 to
+/// [`TARGETS_MAX`] targets, and [`seaprox_tcp::TARGETS_MAX`] in all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EgressConfig {
+    /// Where links come in.
+    pub link: Link,
+    /// What is connected to when an ingress asks for nothing else, in the order to try them.
+    pub targets: Vec<Target>,
+    /// What else is offered.
+    pub services: Vec<Service>,
+    /// What an ingress may name itself.
+    pub allowed: Allowed,
+    /// How it runs.
+    pub common: Common,
+}
+
+/// A name for some targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// What ingresses call it: 1..=63 letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// Where it is, in the order to try them.
+    pub targets: Vec<Target>,
+}
+
+impl IngressConfig {
+    pub(super) fn of(given: &ArgMatches, bounds: Bounds) -> Result<IngressConfig, Refused> {
+        let arguments = given.get_many::<OsString>("LISTEN").unwrap_or_default();
+        let mut arguments: Vec<_> = arguments.map(|argument| argument.as_bytes()).collect();
+        let last = arguments.pop().unwrap_or_default();
+        let link = Link::parse(last);
+        if arguments.is_empty() {
+            return Err(match link {
+                Ok(_) => Refused::new(b"LISTEN", LISTEN_MISSING),
+                Err(_) => Refused::new(b"LINK", LINK_MISSING),
+            });
+        }
+        let link = link?;
+        link.check_peer()?;
+        let sctp_udp_port =
+            count_of(given, "sctp-udp-port", 1..=65535, |_| "a port is 1 to 65535".into())?
+                .map(|port| port as u16);
+        if sctp_udp_port.is_some() && !matches!(link, Link::Sctp { .. }) {
+            let reason = format!("{link} is not sctp: leave it out");
+            return Err(refused_option(given, "sctp-udp-port", reason));
+        }
+        let config = IngressConfig {
+            listens: listens_of(&arguments)?,
+            link,
+            ask: ask_of(given)?,
+            link_wait_millis: span_of(given, "link-wait")?.millis(),
+            sctp_udp_port,
+            when_full: WhenFull::of(given),
+            common: Common::of(given, bounds)?,
+        };
+        check_insecure(given)?;
+        Ok(config)
+    }
+}
+
+impl EgressConfig {
+    pub(super) fn of(given: &ArgMatches, bounds: Bounds) -> Result<EgressConfig, Refused> {
+        let link = Link::parse(bytes_of(given, "LINK").unwrap_or_default())?;
+        link.check_local()?;
+        let patterns = given.get_many::<OsString>("allow").unwrap_or_default();
+        let config = EgressConfig {
+            link,
+            targets: targets_of(given)?,
+            services: services_of(given)?,
+            allowed: Allowed::parse(patterns.map(|pattern| pattern.as_bytes()))
+                .map_err(|refused| refused.of_option("--allow"))?,
+            common: Common::of(given, bounds)?,
+        };
+        let named = config.services.iter().map(|service| service.targets.len()).sum::<usize>();
+        if config.targets.is_empty() && named == 0 && config.allowed.patterns().is_empty() {
+            return Err(Refused::new(
+                b"TARGET",
+                "nothing to connect to: name one, or --service NAME=TARGET, or what ingresses may \
+                 name with --allow",
+            ));
+        }
+        let most = seaprox_tcp::TARGETS_MAX;
+        if config.targets.len() + named > most {
+            let reason = format!("at most {most} targets in all, those of services too");
+            return Err(Refused::new(b"TARGET", reason));
+        }
+        check_insecure(given)?;
+        Ok(config)
+    }
+}
+
+fn check_insecure(given: &ArgMatches) -> Result<(), Refused> {
+    match given.get_flag("insecure") {
+        true => Ok(()),
+        false => Err(Refused::new(b"no --insecure", INSECURE)),
+    }
+}
+
+fn listens_of(arguments: &[&[u8]]) -> Result<Vec<Listen>, Refused> {
+    let mut listens = Vec::new();
+    for text in arguments {
+        let listen = Listen::parse(text)?;
+        if listens.contains(&listen) {
+            return Err(Refused::new(text, "is there twice"));
+        }
+        if listens.len() == LISTENS_MAX {
+            return Err(Refused::new(b"LISTEN", format!("at most {LISTENS_MAX} may be given")));
+        }
+        listens.push(listen);
+    }
+    Ok(listens)
+}
+
+fn ask_of(given: &ArgMatches) -> Result<Ask, Refused> {
+    if let Some(text) = bytes_of(given, "to") {
+        let refused = |reason: String| refused_option(given, "to", reason);
+        return match Target::parse(text).map_err(|why| refused(why.reason().into()))? {
+            Target::Unix(_) => Err(refused(
+                "the far end can be asked for NAME:PORT and ADDRESS:PORT only: give it a \
+                 --service for a path"
+                    .into(),
+            )),
+            Target::Inet(SocketAddr::V6(v6)) if v6.scope_id() != 0 => {
+                Err(refused("the far end does not know this machine's interfaces".into()))
+            }
+            target => Ok(Ask::Target(target)),
+        };
+    }
+    let Some(name) = bytes_of(given, "service") else { return Ok(Ask::Own) };
+    match name.contains(&b'=') {
+        true => Err(refused_option(
+            given,
+            "service",
+            "an ingress only names it: what it is, its egress says".into(),
+        )),
+        false => read_service_name(name)
+            .map(Ask::Service)
+            .map_err(|reason| refused_option(given, "service", reason)),
+    }
+}
+
+/// Every `--service NAME=TARGET[,TARGET..]`.
+fn services_of(given: &ArgMatches) -> Result<Vec<Service>, Refused> {
+    let mut services: Vec<Service> = Vec::new();
+    for text in given.get_many::<OsString>("service").unwrap_or_default() {
+        let text = text.as_bytes();
+        let refused = |reason: String| Refused::new(&[b"--service ", text].concat(), reason);
+        let service = read_service(text).map_err(refused)?;
+        if services.iter().any(|other| other.name == service.name) {
+            return Err(refused("there is one of that name already".into()));
+        }
+        if services.len() == SERVICES_MAX {
+            return Err(refused(format!("at most {SERVICES_MAX} may be given")));
+        }
+        services.push(service);
+    }
+    Ok(services)
+}
+
+/// A comma parts targets, so a path cannot contain one.
+fn read_service(text: &[u8]) -> Result<Service, String> {
+    const NO_TARGET: &str = "no target: write NAME=TARGET[,TARGET..]";
+    let equals = text.iter().position(|&byte| byte == b'=').ok_or(NO_TARGET)?;
+    let name = read_service_name(&text[..equals])?;
+    let mut targets = Vec::new();
+    for target in text[equals + 1..].split(|&byte| byte == b',') {
+        if target.is_empty() {
+            return Err(NO_TARGET.into());
+        }
+        targets.push(Target::parse(target).map_err(|refused| refused.to_string())?);
+    }
+    match targets.len() > TARGETS_MAX {
+        true => Err(format!("at most {TARGETS_MAX} targets in one service")),
+        false => Ok(Service { name, targets }),
+    }
+}
+
+fn read_service_name(name: &[u8]) -> Result<String, String> {
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    match str::from_utf8(name) {
+        Ok(text) if (1..=SERVICE_BYTES_MAX).contains(&name.len()) && name.iter().all(allowed) => {
+            Ok(text.into())
+        }
+        _ => Err(format!(
+            "a service's name is 1 to {SERVICE_BYTES_MAX} letters, digits, `-`, `_` or `.`"
+        )),
+    }
+}
+
+#[cfg(test)]
+#[path = "links_tests.rs"]
+mod tests;

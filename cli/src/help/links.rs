@@ -1,0 +1,199 @@
+//! What help says of the two ends of a link.
+
+use super::{
+    Bounds, SIGNALS, connect_timeout, families, flag, logging, positional, sizes, socket_buffer,
+    target, timeouts, value, when_full,
+};
+use clap::{Arg, ArgAction, Command};
+
+const INGRESS_EXAMPLES: &str = "\
+Examples:
+  What comes in at port 8080 goes where the egress says:
+    seaprox ingress 127.0.0.1:8080 sctp:egress.example:7000 --insecure
+  Two ports and a unix socket, to one of the services that the egress offers:
+    seaprox ingress :8080 :8081 unix:/run/web.sock sctp:egress.example:7000 --service web --insecure
+  Two paths to the same egress, for when one of them fails (multihoming):
+    seaprox ingress :8080 sctp:192.0.2.1:7000,198.51.100.1 --insecure
+  The ingress names the target, as far as the egress allows it:
+    seaprox ingress :8080 sctp:egress.example:7000 --to db.internal:5432 --insecure
+  SCTP inside udp, through a network that knows nothing of SCTP (RFC 6951):
+    seaprox ingress :8080 sctp:egress.example:7000 --sctp-udp-port 9899 --insecure
+  Both ends on one machine, without SCTP:
+    seaprox ingress :8080 seqpacket:/run/link.sock --insecure
+";
+
+const EGRESS_EXAMPLES: &str = "\
+Examples:
+  Everything goes to one place, or to the second if the first cannot be reached:
+    seaprox egress sctp::7000 10.0.0.1:80 10.0.0.2:80 --insecure
+  Services, of which an ingress chooses one with --service NAME:
+    seaprox egress sctp::7000 --service web=10.0.0.1:80,10.0.0.2:80 --service db=db:5432 --insecure
+  Whatever an ingress names with --to, if it is below example.org or in a network:
+    seaprox egress sctp::7000 --allow '*.example.org:443' --allow 10.0.0.0/8:80-90 --insecure
+  Two addresses of this machine (multihoming):
+    seaprox egress sctp:192.0.2.1:7000,198.51.100.1 unix:/run/app.sock --insecure
+";
+
+/// clap takes no options between arguments of two kinds, so the LISTENs and the LINK are one list to
+/// it, of which this tells the user.
+const INGRESS_TEMPLATE: &str = "\
+{about-with-newline}
+{usage-heading} {usage}
+
+Arguments:
+{before-help}Options:
+{options}{after-help}";
+
+const INGRESS_ARGUMENTS: &str = "  \
+  <LISTEN>...  Where clients come from: 127.0.0.1:8080, [::]:8080, :8080, unix:/path, fd:3
+  <LINK>       Where the egress is, the last: sctp:host:port[,host..], seqpacket:/path";
+
+const INGRESS_ARGUMENTS_LONG: &str = "  \
+  <LISTEN>...
+          Where clients come from, at most 16:
+            127.0.0.1:8080  an address; [::]:8080 is IPv6 only
+            :8080           every address, IPv6 and IPv4
+            unix:/path      a unix socket; unix:@name in the abstract namespace
+            fd:3            a listening socket that is open already
+            fd:NAME         the one that LISTEN_FDNAMES calls so (socket activation)
+
+  <LINK>
+          Where the egress is; the last argument:
+            sctp:host:port        a name or an address, [::1] in brackets; the port is sctp's
+            sctp:host:port,host2  with its other addresses, at most 8 in all (multihoming)
+            seqpacket:/path       a unix socket on this machine; seqpacket:@name";
+
+/// `seaprox ingress`.
+pub(super) fn ingress_command(bounds: Bounds) -> Command {
+    Command::new("ingress")
+        .about("Carry each client of LISTEN over one link to the egress at its other end")
+        .after_long_help([INGRESS_EXAMPLES, SIGNALS].concat())
+        .args_override_self(true)
+        .override_usage("seaprox ingress [OPTIONS] <LISTEN>... <LINK>")
+        .help_template(INGRESS_TEMPLATE)
+        .before_help(INGRESS_ARGUMENTS)
+        .before_long_help(INGRESS_ARGUMENTS_LONG)
+        .arg(positional("LISTEN").required(true).num_args(1..).hide(true))
+        .arg(insecure())
+        .args(wishes())
+        .arg(
+            value("link-wait", "TIME")
+                .default_value("10s")
+                .help("Let a client wait for the link for TIME")
+                .long_help(
+                    "While the link is not up, let a client wait for it for TIME, then reset it.\n\
+                    0s resets it at once, `off` lets it wait as long as it takes",
+                ),
+        )
+        .arg(
+            value("sctp-udp-port", "PORT")
+                .help("Put SCTP into udp, sent to this port of the egress's machine (RFC 6951)")
+                .long_help(
+                    "Put SCTP into udp, sent to this port of the egress's machine (RFC 6951), for\n\
+                    networks that know nothing of SCTP. The kernels of both ends must be told:\n\
+                    sysctl net.sctp.udp_port=9899 (Linux 5.11)",
+                ),
+        )
+        .args(families())
+        .args(sizes(bounds))
+        .arg(when_full())
+        .arg(socket_buffer())
+        .arg(
+            value("connect-timeout", "TIME")
+                .default_value("30s")
+                .help("Give up when the egress has reached no target within TIME")
+                .long_help(
+                    "Give up when the egress has reached no target within TIME from when it was\n\
+                    asked. The time for each single target is the egress's own option.\n\
+                    Times are like 500ms, 3s, 2m, 1h, or `off`",
+                ),
+        )
+        .args(timeouts())
+        .args(logging())
+}
+
+/// `seaprox egress`.
+pub(super) fn egress_command(bounds: Bounds) -> Command {
+    Command::new("egress")
+        .about("Connect what comes over links to targets, of this end's choice or as it allows")
+        .after_long_help([EGRESS_EXAMPLES, SIGNALS].concat())
+        .args_override_self(true)
+        .arg(egress_link())
+        .arg(target())
+        .arg(insecure())
+        .args(offers())
+        .args(families())
+        .args(sizes(bounds))
+        .arg(socket_buffer())
+        .arg(connect_timeout())
+        .args(timeouts())
+        .args(logging())
+}
+
+fn egress_link() -> Arg {
+    positional("LINK")
+        .required(true)
+        .help("Where links come in: sctp::7000, sctp:address:port[,address..], seqpacket:/path")
+        .long_help(
+            "Where links come in:\n  \
+            sctp::7000                  every address, IPv6 and IPv4\n  \
+            sctp:address:port           one of this machine; sctp:[::]:7000 is IPv6 only\n  \
+            sctp:address:port,address2  several of them, at most 8 (multihoming)\n  \
+            seqpacket:/path             a unix socket on this machine; seqpacket:@name",
+        )
+}
+
+fn insecure() -> Arg {
+    flag("insecure")
+        .help("Let the link be neither encrypted nor authenticated; needed at both ends")
+        .long_help(
+            "Let the link be neither encrypted nor authenticated: whoever can reach the egress can\n\
+            use it, and whoever is between the ends can read everything and change it.\n\
+            There are no keys in this version yet, so every link needs it, at both ends",
+        )
+}
+
+/// What an ingress may ask for.
+fn wishes() -> [Arg; 2] {
+    [
+        value("service", "NAME")
+            .conflicts_with("to")
+            .help("Ask for the egress's service of this name")
+            .long_help(
+                "Ask for the egress's service of this name, its --service NAME=TARGET\n\
+                [default: the egress's own TARGETs]",
+            ),
+        value("to", "TARGET")
+            .help("Ask to be connected to this: NAME:PORT, 1.2.3.4:80, [::1]:80")
+            .long_help(
+                "Ask to be connected to NAME:PORT, 1.2.3.4:80 or [::1]:80, which the egress must\n\
+                --allow; a name is looked up there",
+            ),
+    ]
+}
+
+/// What an egress offers beside its own targets.
+fn offers() -> [Arg; 2] {
+    [
+        value("service", "NAME=TARGET,..")
+            .action(ArgAction::Append)
+            .help("Offer targets under a name, for the ingress's --service NAME")
+            .long_help(
+                "Offer targets, tried in order, under a name, for the ingress's --service NAME.\n\
+                May be given 16 times. A path cannot contain a comma here",
+            ),
+        value("allow", "PATTERN")
+            .action(ArgAction::Append)
+            .help("Let ingresses name targets: NAME:80, *.NAME:443, 10.0.0.0/8:80-90")
+            .long_help(
+                "Let ingresses name targets themselves (--to), as far as a PATTERN fits:\n  \
+                example.org:80,443    this name\n  \
+                *.example.org:443     every name below it; * alone is every name\n  \
+                10.0.0.0/8:80-90      these addresses, when they are given as such\n  \
+                [2001:db8::]/32:*     every port, as without any\n\
+                A name that fits may resolve to any address at all, also one of this machine:\n\
+                allow only names whose owner you trust.\n\
+                May be given 64 times [default: none, only targets and services]",
+            ),
+    ]
+}

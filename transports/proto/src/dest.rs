@@ -1,0 +1,370 @@
+//! A link as a dest: each connection becomes a channel of it. Connects it, and again for ever when it
+//! is lost. Knows neither the carrier's addresses nor where the far end goes.
+//!
+//! Invariant: at most one carrier is there, being connected or in the link.
+
+use crate::carrier::Carrier;
+use crate::link::{Link, Told};
+use crate::session::Refused;
+use crate::wanted::Wanted;
+use seaprox::address::Address;
+use seaprox::fail::FailReason;
+use seaprox::side::{Handle, SideKey};
+use seaprox::sys::{Errno, RawFd, Ready, Sys};
+use seaprox::time::Instant;
+use seaprox::transport::{Cause, Desk, Dest, Dial, Event, Lent, Notice, Room, Step, Transport};
+
+/// How the carrier of a link is connected.
+pub trait Connect {
+    /// What moves the packets.
+    type Carrier: Carrier;
+
+    /// Begins to connect a new carrier.
+    fn begin(&mut self) -> Begun<Self::Carrier>;
+
+    /// The descriptor of a carrier that was begun is ready: whether it is connected now.
+    ///
+    /// # Errors
+    /// It cannot be.
+    fn finish(&mut self, carrier: &mut Self::Carrier) -> Result<bool, Errno>;
+
+    /// Where it leads.
+    fn peer(&self) -> Address;
+}
+
+/// A carrier that is wanted.
+#[derive(Debug)]
+pub enum Begun<C> {
+    /// It is being connected, or is connected already.
+    Carrier(C),
+    /// Not yet: a name is being looked up. Ask again in a moment.
+    Waiting,
+    /// It cannot be.
+    Failed(FailReason),
+}
+
+/// How a [`LinkDest`] behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct DestOptions {
+    /// Where the far end is to lead connections that name no target themselves.
+    pub wanted: Wanted,
+    /// How long a down link makes clients wait before they are refused, in milliseconds.
+    pub wait_millis: u32,
+    /// How long connecting the carrier and the far end's hello may take, in milliseconds.
+    pub connect_millis: u32,
+    /// Any number: two that connect to the same far end wait differently long.
+    pub seed: u32,
+}
+
+/// After how long at most a lost link is tried again (protocol.md: 1, 2, 4 .. 10 s).
+const RETRY_MILLIS_MAX: u32 = 10_000;
+
+/// After how long the first time.
+const RETRY_MILLIS: u32 = 1000;
+
+/// How often a name that is being looked up is asked for.
+const LOOKUP_MILLIS: u32 = 20;
+
+/// How soon a channel is tried again when the carrier takes nothing.
+const ROOM_MILLIS: u32 = 1;
+
+/// Connections that wait for the carrier with a target of their own, at most.
+const WAITING_MAX: usize = 16;
+
+enum Stage<C> {
+    /// Tried again then.
+    Down(Instant),
+    /// Given up then; `true`: its descriptor is ready.
+    Connecting(C, Instant, bool),
+    /// The carrier is the link's.
+    Linked,
+}
+
+/// A link that connects itself.
+pub struct LinkDest<'m, A: Connect> {
+    link: Link<'m, A::Carrier>,
+    connect: A,
+    options: DestOptions,
+    stage: Stage<A::Carrier>,
+    /// A carrier that was not connected, open until the turn is over.
+    grave: Option<A::Carrier>,
+    /// Since when no channel can be opened; `None`: they can.
+    down_since: Option<Instant>,
+    /// Whoever comes is refused, until the link is up.
+    out_of_patience: bool,
+    /// How many times in a row it was tried.
+    tries: u32,
+    random: u32,
+    notice: Option<Notice>,
+    waiting: [Option<(SideKey, Wanted)>; WAITING_MAX],
+}
+
+impl<'m, A: Connect> LinkDest<'m, A> {
+    /// A link that is down, and connects itself with the first poll.
+    pub fn new(link: Link<'m, A::Carrier>, connect: A, options: DestOptions) -> Self {
+        LinkDest {
+            link,
+            connect,
+            options,
+            stage: Stage::Down(Instant::from_millis(0)),
+            grave: None,
+            down_since: None,
+            out_of_patience: false,
+            tries: 0,
+            random: options.seed | 1,
+            notice: None,
+            waiting: [None; WAITING_MAX],
+        }
+    }
+
+    /// The next of a row of numbers (xorshift32, Marsaglia 2003).
+    fn random(&mut self) -> u32 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 17;
+        self.random ^= self.random << 5;
+        self.random
+    }
+
+    /// It is down, and tried again after a while: twice as long as the last time, give or take a
+    /// quarter, so that many do not come back at once.
+    fn down(&mut self, reason: FailReason, now: Instant) {
+        let doubled = RETRY_MILLIS.checked_shl(self.tries.min(8)).unwrap_or(RETRY_MILLIS_MAX);
+        let pause = doubled.min(RETRY_MILLIS_MAX);
+        let jitter = self.random() % (pause / 2);
+        self.tries += 1;
+        self.stage = Stage::Down(now.after(pause - pause / 4 + jitter));
+        self.notice = Some(Notice::LinkDown { peer: self.connect.peer(), reason });
+    }
+
+    /// Whether clients are to wait or to be refused while the link is down.
+    fn lose_patience(&mut self, now: Instant) {
+        if self.link.is_open() {
+            self.down_since = None;
+            self.out_of_patience = false;
+        } else {
+            let since = *self.down_since.get_or_insert(now);
+            self.out_of_patience = now.since(since) >= u64::from(self.options.wait_millis);
+        }
+    }
+
+    /// Connects a carrier, step by step.
+    fn connect<K: Sys>(&mut self, desk: &mut Desk<'_, K>) {
+        let now = desk.now;
+        match &mut self.stage {
+            Stage::Linked => {}
+            Stage::Down(at) if now < *at || !self.link.is_down() => {}
+            Stage::Down(at) => match self.connect.begin() {
+                Begun::Waiting => *at = now.after(LOOKUP_MILLIS),
+                Begun::Failed(reason) => self.down(reason, now),
+                Begun::Carrier(carrier) => match desk.poller.add_dest_own(carrier.fd(), 0) {
+                    Ok(()) => {
+                        let until = now.after(self.options.connect_millis);
+                        // Ready at once, should it be connected already.
+                        self.stage = Stage::Connecting(carrier, until, true);
+                    }
+                    Err(_) => self.down(FailReason::OutOfDescriptors, now),
+                },
+            },
+            Stage::Connecting(carrier, until, ready) => {
+                let finished = match core::mem::take(ready) {
+                    true => self.connect.finish(carrier),
+                    false => Ok(false),
+                };
+                let reason = match finished {
+                    Ok(true) => None,
+                    Ok(false) if now < *until => return,
+                    Ok(false) => Some(FailReason::TimedOut),
+                    Err(errno) => Some(reason_of(errno)),
+                };
+                let linked = core::mem::replace(&mut self.stage, Stage::Linked);
+                let Stage::Connecting(carrier, ..) = linked else { return };
+                match reason {
+                    None => self.link.start(carrier, self.connect.peer(), now),
+                    Some(reason) => {
+                        self.grave = Some(carrier);
+                        self.down(reason, now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, dial: &Dial<'_, impl Sys>, wanted: Wanted) -> Step {
+        let opened = self.link.open(dial.side, wanted.target(), dial.source.socket_addr());
+        match opened {
+            Ok(channel) => Step::Lent(channel, self.link.peer()),
+            Err(Refused::NoRoom) => {
+                let waits = self.waiting.iter().any(|w| w.is_some_and(|(s, _)| s == dial.side));
+                if !waits {
+                    let Some(vacant) = self.waiting.iter_mut().find(|w| w.is_none()) else {
+                        return Step::Failed(FailReason::TableFull);
+                    };
+                    *vacant = Some((dial.side, wanted));
+                }
+                Step::Wait(dial.desk.now.after(ROOM_MILLIS))
+            }
+            Err(Refused::Because(FailReason::Unreachable)) => Step::Failed(FailReason::LinkDown),
+            Err(Refused::Because(reason)) => Step::Failed(reason),
+        }
+    }
+
+    fn next_step(&mut self, dial: &Dial<'_, impl Sys>, start: Option<Wanted>) -> Step {
+        let waits = |w: &Option<(SideKey, Wanted)>| w.filter(|(side, _)| *side == dial.side);
+        let wanted = start.or_else(|| self.waiting.iter().find_map(waits).map(|(_, w)| w));
+        let step = self.open(dial, wanted.unwrap_or(self.options.wanted));
+        if !matches!(step, Step::Wait(_)) {
+            self.forget(dial.side);
+        }
+        step
+    }
+
+    fn forget(&mut self, side: SideKey) {
+        for waiting in &mut self.waiting {
+            if waiting.is_some_and(|(of, _)| of == side) {
+                *waiting = None;
+            }
+        }
+    }
+}
+
+/// What an error in connecting means.
+fn reason_of(errno: Errno) -> FailReason {
+    match errno {
+        Errno::CONNREFUSED => FailReason::ConnectionRefused,
+        Errno::TIMEDOUT => FailReason::TimedOut,
+        Errno::HOSTUNREACH | Errno::NETUNREACH => FailReason::Unreachable,
+        _ => FailReason::Other,
+    }
+}
+
+impl<K: Sys, A: Connect> Transport<K> for LinkDest<'_, A> {
+    const PROMPT: bool = true;
+    const LENDS: bool = true;
+
+    fn ready(&mut self, _: u32, fd: RawFd, ready: Ready) {
+        match &mut self.stage {
+            Stage::Connecting(carrier, _, is_ready) if carrier.fd() == fd => *is_ready = true,
+            Stage::Linked if self.link.fd() == Some(fd) => self.link.ready(ready),
+            // Of a carrier that is gone.
+            _ => {}
+        }
+    }
+
+    fn poll(&mut self, desk: &mut Desk<'_, K>) -> Option<Event> {
+        loop {
+            if let Some(notice) = self.notice.take() {
+                return Some(Event::Told(notice));
+            }
+            match self.link.poll(desk.now) {
+                Some(Told::Ready(side, ready)) => return Some(Event::Ready(side, ready)),
+                Some(Told::Up) => {
+                    self.tries = 0;
+                    self.notice = Some(Notice::LinkUp { peer: self.link.peer() });
+                }
+                Some(Told::Dead(reason)) => self.down(reason, desk.now),
+                // The far end may open none: its session said so, and it would have been an error.
+                Some(Told::Opened { channel, .. }) => {
+                    self.link.close(channel, Some(FailReason::Denied));
+                }
+                Some(Told::Draining) => {}
+                None => {
+                    self.connect(desk);
+                    self.lose_patience(desk.now);
+                    // Said in the next round, if there is something.
+                    self.notice?;
+                }
+            }
+        }
+    }
+
+    fn shut(&mut self, handle: Handle, _: &mut Desk<'_, K>) {
+        self.link.shut(handle);
+    }
+
+    fn stop(&mut self, handle: Handle, _: &mut Desk<'_, K>) {
+        self.link.stop(handle);
+    }
+
+    fn close(&mut self, handle: Handle, reason: Option<FailReason>, _: &mut Desk<'_, K>) {
+        self.link.close(handle, reason);
+    }
+
+    fn unacknowledged(&self, _: Handle, _: K) -> usize {
+        // What comes before a reset on a channel is delivered before it.
+        0
+    }
+
+    fn bytes(&mut self, channel: Handle) -> Lent<'_> {
+        self.link.bytes(channel)
+    }
+
+    fn consume(&mut self, channel: Handle, bytes: usize) {
+        self.link.consume(channel, bytes);
+    }
+
+    fn room(&mut self, channel: Handle) -> Room<'_> {
+        self.link.room(channel)
+    }
+
+    fn commit(&mut self, channel: Handle, bytes: usize) {
+        self.link.commit(channel, bytes);
+    }
+
+    fn timeout(&self) -> Option<Instant> {
+        let at_once = Instant::from_millis(0);
+        if self.notice.is_some() {
+            return Some(at_once);
+        }
+        let stage = match &self.stage {
+            Stage::Down(at) => Some(*at),
+            Stage::Connecting(_, _, true) => Some(at_once),
+            Stage::Connecting(_, until, false) => Some(*until),
+            Stage::Linked => None,
+        };
+        let patience = match (self.down_since, self.out_of_patience) {
+            (Some(since), false) => Some(since.after(self.options.wait_millis)),
+            _ => None,
+        };
+        // What says that patience may have ended is looked at only when there is something to do.
+        [stage, patience, self.link.timeout()].into_iter().flatten().min()
+    }
+
+    fn flush(&mut self, _: &mut Desk<'_, K>) {
+        self.grave = None;
+        self.link.end_turn();
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.link.is_flushed()
+    }
+}
+
+impl<K: Sys, A: Connect> Dest<K, ()> for LinkDest<'_, A> {
+    fn dial(&mut self, dial: &mut Dial<'_, K>, cause: Cause<()>) -> Step {
+        let _ = cause;
+        self.next_step(dial, None)
+    }
+
+    fn abort(&mut self, side: SideKey, _: &mut Desk<'_, K>) {
+        self.forget(side);
+    }
+
+    fn is_open(&self) -> bool {
+        self.link.is_open() || self.out_of_patience
+    }
+}
+
+impl<K: Sys, A: Connect> Dest<K, Wanted> for LinkDest<'_, A> {
+    fn dial(&mut self, dial: &mut Dial<'_, K>, cause: Cause<Wanted>) -> Step {
+        let start = if let Cause::Start(wanted) = cause { Some(wanted) } else { None };
+        self.next_step(dial, start)
+    }
+
+    fn abort(&mut self, side: SideKey, _: &mut Desk<'_, K>) {
+        self.forget(side);
+    }
+
+    fn is_open(&self) -> bool {
+        self.link.is_open() || self.out_of_patience
+    }
+}

@@ -1,0 +1,607 @@
+//! A link: a session on a carrier, with the one packet that is being sent and the one that is being
+//! received. It lends both to the relay: bytes are read straight into the message that carries them,
+//! and written straight from the packet that brought them. Knows no epoll and no table.
+//!
+//! Invariants: `packet[..filled]` is whole messages, of one stream if the carrier has streams;
+//! nothing is added to it while `blocked`. Nothing is received while messages of the last packet are
+//! unread, or bytes of it neither passed on nor stored. A handle of before the link died is of another
+//! epoch, and leads nowhere.
+
+use crate::carrier::{Carrier, Received};
+use crate::demarcator::Demarcator;
+use crate::message::{DATA_HEADER_BYTES, PACKET_BYTES, Target, parse};
+use crate::session::{Config, Ended, Heard, Memory, Refused, Session, Slot};
+use crate::wanted::Wanted;
+use core::net::SocketAddr;
+use core::ops::Range;
+use seaprox::address::Address;
+use seaprox::fail::FailReason;
+use seaprox::side::{Handle, SideKey};
+use seaprox::sys::{Errno, RawFd, Ready};
+use seaprox::time::Instant;
+use seaprox::transport::{Lent, Room};
+
+/// How many packets are received in one turn: then it is others' turn.
+const PACKETS_PER_TURN: u32 = 32;
+
+/// A packet with less room than this goes out rather than being filled further.
+const ROOM_BYTES_MIN: usize = DATA_HEADER_BYTES + 512;
+
+/// All that one link ever uses. All zeroes: it belongs in a static, and pages of it are touched only
+/// as they are used.
+pub struct LinkMemory<const CHANNELS: usize, const CHUNKS: usize> {
+    session: Memory<CHANNELS, CHUNKS>,
+    outgoing: [u8; PACKET_BYTES],
+    incoming: [u8; PACKET_BYTES],
+}
+
+impl<const CHANNELS: usize, const CHUNKS: usize> LinkMemory<CHANNELS, CHUNKS> {
+    /// Bytes of it.
+    pub const MEMORY_BYTES: usize = Memory::<CHANNELS, CHUNKS>::MEMORY_BYTES + 2 * PACKET_BYTES;
+
+    /// A link's memory, vacant.
+    #[allow(clippy::new_without_default)] // a default is made on the stack; this belongs in a static
+    #[must_use]
+    pub const fn new() -> Self {
+        LinkMemory {
+            session: Memory::new(),
+            outgoing: [0; PACKET_BYTES],
+            incoming: [0; PACKET_BYTES],
+        }
+    }
+
+    /// The link, down. `number`: which of its transport's it is, below [`LINKS_MAX`].
+    pub fn link<C: Carrier>(&mut self, number: u32, config: Config) -> Link<'_, C> {
+        debug_assert!(number < LINKS_MAX);
+        Link {
+            session: self.session.session(Config { streams: C::STREAMS, ..config }),
+            number,
+            epoch: 0,
+            carrier: None,
+            grave: None,
+            peer: Address::UNKNOWN,
+            untold: None,
+            outgoing: Outgoing { packet: &mut self.outgoing, filled: 0, stream: 0, blocked: false },
+            incoming: Incoming {
+                buffer: &mut self.incoming,
+                demarcator: Demarcator::new(),
+                stream: 0,
+                unread: 0..0,
+                current: None,
+            },
+            budget: PACKETS_PER_TURN,
+            readable: false,
+            dead: None,
+            wanted: Wanted::DEFAULT,
+            now: Instant::from_millis(0),
+        }
+    }
+}
+
+/// The packet that is being put together.
+struct Outgoing<'m> {
+    packet: &'m mut [u8; PACKET_BYTES],
+    filled: usize,
+    stream: u16,
+    /// The carrier did not take it.
+    blocked: bool,
+}
+
+/// The packet that is being read.
+struct Incoming<'m> {
+    buffer: &'m mut [u8; PACKET_BYTES],
+    demarcator: Demarcator,
+    stream: u16,
+    /// The messages of it that were not read yet.
+    unread: Range<usize>,
+    /// Bytes of it that belong to a channel and were not passed on yet.
+    current: Option<(Slot, Range<usize>)>,
+}
+
+/// What a link tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Both ends have said hello.
+    Up,
+    /// The far end has opened a channel; [`Link::wanted`] says where it is to lead.
+    Opened {
+        /// Which.
+        channel: Handle,
+        /// Who is at the far end of it.
+        client: Address,
+    },
+    /// A side can go on.
+    Ready(SideKey, Ready),
+    /// No channel can be opened any more.
+    Draining,
+    /// The link is dead: what it has to tell after this is that each of its sides is.
+    Dead(FailReason),
+}
+
+/// A channel's number in its handle: its place, its link, and the link's epoch.
+const SLOT_BITS: u32 = 16;
+const LINK_BITS: u32 = 5;
+/// So that no number reaches 2^31 - 1, see [`Handle::channel`].
+const EPOCHS: u32 = (1 << (31 - SLOT_BITS - LINK_BITS)) - 1;
+
+/// Links of one transport, at most.
+pub const LINKS_MAX: u32 = 1 << LINK_BITS;
+
+/// Which of its transport's links a channel is of.
+#[must_use]
+pub fn link_of(channel: Handle) -> usize {
+    (channel.number() >> SLOT_BITS & (LINKS_MAX - 1)) as usize
+}
+
+/// A session on a carrier.
+pub struct Link<'m, C> {
+    session: Session<'m>,
+    number: u32,
+    /// How many times it died.
+    epoch: u32,
+    carrier: Option<C>,
+    /// A carrier that is of no more use, open until the turn is over.
+    grave: Option<C>,
+    peer: Address,
+    /// It is dead, and the sides of channels from here on were not told.
+    untold: Option<usize>,
+    outgoing: Outgoing<'m>,
+    incoming: Incoming<'m>,
+    /// How many packets may still be received in this turn.
+    budget: u32,
+    /// The carrier may have something.
+    readable: bool,
+    /// Why the link is dead, which the next poll tells.
+    dead: Option<FailReason>,
+    /// Where the channel that was opened last is to lead.
+    wanted: Wanted,
+    now: Instant,
+}
+
+const READABLE: Ready = ready(true, false, false);
+const WRITABLE: Ready = ready(false, true, false);
+const ERROR: Ready = ready(true, true, true);
+
+const fn ready(readable: bool, writable: bool, error: bool) -> Ready {
+    Ready { readable, writable, read_closed: error, hung_up: error, error, urgent: false }
+}
+
+impl<'m, C: Carrier> Link<'m, C> {
+    /// The carrier is up, and leads to `peer`.
+    pub fn start(&mut self, carrier: C, peer: Address, now: Instant) {
+        debug_assert!(self.is_down());
+        self.session.start(carrier.channels_max(), now);
+        self.carrier = Some(carrier);
+        self.peer = peer;
+        self.incoming.demarcator = Demarcator::new();
+        self.readable = true;
+        self.now = now;
+    }
+
+    /// Whether it can be started: it has no carrier, and every side of before was told.
+    pub fn is_down(&self) -> bool {
+        self.carrier.is_none() && self.grave.is_none() && self.untold.is_none()
+    }
+
+    /// Whether channels can be opened.
+    pub fn is_open(&self) -> bool {
+        self.carrier.is_some() && self.session.can_open()
+    }
+
+    /// Who is at the far end, or was.
+    pub fn peer(&self) -> Address {
+        self.peer
+    }
+
+    /// The carrier's descriptor, while there is one.
+    pub fn fd(&self) -> Option<RawFd> {
+        self.carrier.as_ref().map(Carrier::fd)
+    }
+
+    /// Where the channel that was opened last is to lead.
+    pub fn wanted(&self) -> Wanted {
+        self.wanted
+    }
+
+    /// The far end is to open no more channels.
+    pub fn drain(&mut self) {
+        self.session.drain();
+    }
+
+    fn handle_of(&self, slot: Slot) -> Handle {
+        let link = self.epoch << LINK_BITS | self.number;
+        Handle::channel(link << SLOT_BITS | slot.index() as u32)
+    }
+
+    /// `None`: the channel died with the link.
+    fn slot_of(&self, channel: Handle) -> Option<Slot> {
+        let number = channel.number();
+        let is_alive = number >> (SLOT_BITS + LINK_BITS) == self.epoch && self.carrier.is_some();
+        is_alive.then_some(Slot(number & ((1 << SLOT_BITS) - 1)))
+    }
+
+    /// The side of a channel, if the engine has made it one.
+    fn side_of(&self, slot: Slot) -> Option<SideKey> {
+        self.session.user(slot).checked_sub(1).map(SideKey::from_number)
+    }
+
+    /// The channel that was opened by the far end is this side from now on.
+    pub fn give_to_side(&mut self, channel: Handle, side: SideKey) {
+        if let Some(slot) = self.slot_of(channel) {
+            self.session.set_user(slot, side.number() + 1);
+        }
+    }
+
+    /// The carrier's descriptor is ready.
+    pub fn ready(&mut self, ready: Ready) {
+        let over = ready.error || ready.hung_up || ready.read_closed;
+        self.readable |= ready.readable || over;
+        if ready.writable || over {
+            self.outgoing.blocked = false;
+        }
+    }
+
+    /// When it wants to be polled; an instant that has passed if there is something to do.
+    pub fn timeout(&self) -> Option<Instant> {
+        let at_once = Some(Instant::from_millis(0));
+        if self.untold.is_some() {
+            return at_once;
+        }
+        self.carrier.as_ref()?;
+        let reads = self.readable || !self.incoming.unread.is_empty();
+        let writes = !self.outgoing.blocked && self.session.somebody_waits();
+        if reads || writes || self.dead.is_some() || self.incoming.current.is_some() {
+            return at_once;
+        }
+        self.session.timeout()
+    }
+
+    /// What there is to tell; called until it gives `None`.
+    pub fn poll(&mut self, now: Instant) -> Option<Told> {
+        self.now = now;
+        if self.untold.is_some() {
+            return self.tell_the_dead();
+        }
+        self.keep_current();
+        self.carrier.as_ref()?;
+        let told = match self.dead {
+            Some(reason) => Err(reason),
+            None => self.session.handle_timeout(now).and_then(|()| self.listen()),
+        };
+        match told {
+            Ok(Some(told)) => return Some(told),
+            Ok(None) => {}
+            Err(reason) => return Some(self.die(reason)),
+        }
+        while !self.outgoing.blocked
+            && let Some(slot) = self.session.next_waiting()
+        {
+            if let Some(side) = self.side_of(slot) {
+                return Some(Told::Ready(side, WRITABLE));
+            }
+        }
+        None
+    }
+
+    /// Everybody whose channel died with the link.
+    fn tell_the_dead(&mut self) -> Option<Told> {
+        while let Some((slot, user)) = self.untold.and_then(|from| self.session.next_user(from)) {
+            self.untold = Some(slot.index() + 1);
+            if let Some(side) = user.checked_sub(1) {
+                return Some(Told::Ready(SideKey::from_number(side), ERROR));
+            }
+        }
+        self.untold = None;
+        None
+    }
+
+    /// The link is over: the far end is told why, if that can still be sent.
+    fn die(&mut self, reason: FailReason) -> Told {
+        if !matches!(reason, FailReason::LinkDown | FailReason::TimedOut) && self.dead.is_none() {
+            self.session.close(reason, reason.name());
+            self.flush();
+        }
+        self.grave = self.carrier.take();
+        self.epoch = (self.epoch + 1) % EPOCHS;
+        self.untold = Some(0);
+        self.dead = None;
+        self.outgoing.filled = 0;
+        self.outgoing.blocked = false;
+        self.incoming.unread = 0..0;
+        self.incoming.current = None;
+        self.readable = false;
+        Told::Dead(reason)
+    }
+
+    /// The turn is over: the next may receive as much again, and sends what is there now.
+    pub fn end_turn(&mut self) {
+        self.budget = PACKETS_PER_TURN;
+        self.grave = None;
+        self.flush();
+    }
+
+    /// Whether everything has gone out.
+    pub fn is_flushed(&self) -> bool {
+        self.carrier.is_none() || self.outgoing.filled == 0 && self.session.owes().is_none()
+    }
+
+    /// Sends what was put together and what is owed.
+    fn flush(&mut self) {
+        while !self.outgoing.blocked && self.dead.is_none() {
+            let Some(stream) = self.session.owes() else { break };
+            if !self.make_room(stream, 1) {
+                break;
+            }
+            let before = self.outgoing.filled;
+            self.outgoing.stream = stream;
+            let out = &mut self.outgoing.packet[before..C::SENT_BYTES_MAX];
+            self.outgoing.filled += self.session.emit_control(out, Some(stream));
+            if self.outgoing.filled == before && !self.send() {
+                break;
+            }
+        }
+        self.send();
+    }
+
+    /// Opens a channel for a side; see [`Session::open`].
+    ///
+    /// # Errors
+    /// [`Refused::NoRoom`] if the carrier takes nothing now.
+    pub fn open(
+        &mut self,
+        side: SideKey,
+        target: Target<'_>,
+        client: Option<SocketAddr>,
+    ) -> Result<Handle, Refused> {
+        // On a stream that is not known before: in a packet of its own.
+        if C::STREAMS && !self.send() {
+            return Err(Refused::NoRoom);
+        }
+        loop {
+            if self.outgoing.blocked {
+                return Err(Refused::NoRoom);
+            }
+            let out = &mut self.outgoing.packet[self.outgoing.filled..C::SENT_BYTES_MAX];
+            match self.session.open(side.number() + 1, target, client, out, self.now) {
+                Ok((slot, bytes)) => {
+                    self.outgoing.filled += bytes;
+                    self.outgoing.stream = self.session.stream_of(slot);
+                    return Ok(self.handle_of(slot));
+                }
+                Err(Refused::NoRoom) if self.outgoing.filled > 0 => {
+                    if !self.send() {
+                        return Err(Refused::NoRoom);
+                    }
+                }
+                Err(refused) => return Err(refused),
+            }
+        }
+    }
+
+    /// The target of a channel that the far end opened was reached.
+    pub fn accept(&mut self, channel: Handle) {
+        if let Some(slot) = self.slot_of(channel) {
+            self.session.accept(slot);
+        }
+    }
+
+    /// Nothing more will be sent on a channel.
+    pub fn shut(&mut self, channel: Handle) {
+        if let Some(slot) = self.slot_of(channel) {
+            self.session.finish(slot);
+        }
+    }
+
+    /// Nothing more will be read from a channel.
+    pub fn stop(&mut self, channel: Handle) {
+        if let Some(slot) = self.slot_of(channel) {
+            self.session.stop(slot, FailReason::Reset);
+        }
+    }
+
+    /// The side of a channel is over.
+    pub fn close(&mut self, channel: Handle, reason: Option<FailReason>) {
+        if let Some(slot) = self.slot_of(channel) {
+            self.session.close_channel(slot, reason);
+        }
+    }
+
+    /// What a channel has to read.
+    pub fn bytes(&mut self, channel: Handle) -> Lent<'_> {
+        let Some(slot) = self.slot_of(channel) else {
+            return Lent::Reset(FailReason::LinkDown);
+        };
+        if !self.session.stored(slot).is_empty() {
+            return Lent::Bytes(self.session.stored(slot));
+        }
+        if let Some((current, range)) = &self.incoming.current
+            && *current == slot
+            && !range.is_empty()
+        {
+            return Lent::Bytes(&self.incoming.buffer[range.clone()]);
+        }
+        match self.session.ended(slot) {
+            Some(Ended::Fin) => Lent::Ended,
+            Some(Ended::Reset(reason)) => Lent::Reset(reason),
+            None => Lent::Drained,
+        }
+    }
+
+    /// So many of them were passed on.
+    pub fn consume(&mut self, channel: Handle, bytes: usize) {
+        let Some(slot) = self.slot_of(channel) else { return };
+        if !self.session.stored(slot).is_empty() {
+            return self.session.consume(slot, bytes, self.now);
+        }
+        if let Some((current, range)) = &mut self.incoming.current
+            && *current == slot
+        {
+            let bytes = bytes.min(range.len());
+            range.start += bytes;
+            self.session.pass(slot, bytes, self.now);
+        }
+    }
+
+    /// Where bytes for a channel are to be put.
+    pub fn room(&mut self, channel: Handle) -> Room<'_> {
+        let Some(slot) = self.slot_of(channel).filter(|&slot| !self.session.is_broken(slot)) else {
+            return Room::Broken;
+        };
+        let credit = self.session.room(slot) as usize;
+        if credit == 0 {
+            // More credit is told of.
+            return Room::Full;
+        }
+        let turn = match self.session.somebody_waits() {
+            true => self.session.deficit(slot) as usize,
+            false => C::SENT_BYTES_MAX,
+        };
+        let stream = self.session.stream_of(slot);
+        if turn == 0 || !self.make_room(stream, ROOM_BYTES_MIN) {
+            self.session.wait(slot);
+            return Room::Full;
+        }
+        let start = self.outgoing.filled + DATA_HEADER_BYTES;
+        let bytes = credit.min(turn).min(C::SENT_BYTES_MAX - start);
+        Room::Bytes(&mut self.outgoing.packet[start..start + bytes])
+    }
+
+    /// So many bytes were put there.
+    pub fn commit(&mut self, channel: Handle, bytes: usize) {
+        let Some(slot) = self.slot_of(channel) else { return };
+        let header = self.session.data(slot, bytes as u16);
+        let filled = self.outgoing.filled;
+        self.outgoing.stream = self.session.stream_of(slot);
+        self.outgoing.packet[filled..filled + DATA_HEADER_BYTES].copy_from_slice(&header);
+        self.outgoing.filled += DATA_HEADER_BYTES + bytes;
+        if C::SENT_BYTES_MAX - self.outgoing.filled < ROOM_BYTES_MIN {
+            self.send();
+        }
+    }
+
+    /// Makes sure that so many bytes can be added for a stream; `false`: the carrier takes nothing.
+    fn make_room(&mut self, stream: u16, bytes: usize) -> bool {
+        if self.outgoing.blocked {
+            return false;
+        }
+        let other = C::STREAMS && self.outgoing.stream != stream;
+        if self.outgoing.filled > 0 && (other || C::SENT_BYTES_MAX - self.outgoing.filled < bytes) {
+            return self.send();
+        }
+        true
+    }
+
+    /// Sends the packet; `false`: the carrier does not take it now.
+    fn send(&mut self) -> bool {
+        let Outgoing { packet, filled, stream, blocked } = &mut self.outgoing;
+        let Some(carrier) = &mut self.carrier else { return false };
+        if *filled == 0 || *blocked {
+            return !*blocked;
+        }
+        match carrier.send(*stream, &packet[..*filled]) {
+            Ok(()) => {
+                *filled = 0;
+                true
+            }
+            Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS | Errno::NOMEM) => {
+                *blocked = true;
+                false
+            }
+            Err(_) => {
+                *blocked = true;
+                self.dead = Some(FailReason::LinkDown);
+                false
+            }
+        }
+    }
+
+    /// What of the current packet nobody has taken waits in the channel's chunks from now on.
+    fn keep_current(&mut self) {
+        if let Some((slot, range)) = self.incoming.current.take() {
+            self.session.store(slot, &self.incoming.buffer[range]);
+        }
+    }
+
+    /// Reads messages, and receives packets, until one tells something.
+    fn listen(&mut self) -> Result<Option<Told>, FailReason> {
+        loop {
+            while !self.incoming.unread.is_empty() {
+                if let Some(told) = self.read_message()? {
+                    return Ok(Some(told));
+                }
+            }
+            if !self.readable || self.budget == 0 {
+                return Ok(None);
+            }
+            self.receive()?;
+        }
+    }
+
+    /// Reads the next message of the packet; what it tells the user of the link.
+    fn read_message(&mut self) -> Result<Option<Told>, FailReason> {
+        let Incoming { buffer, stream, unread, current, .. } = &mut self.incoming;
+        let (message, length) = parse(&buffer[unread.clone()]).map_err(|_| FailReason::Protocol)?;
+        unread.start += length;
+        let (slot, ready) = match self.session.handle(message, *stream, self.now)? {
+            Heard::Nothing => return Ok(None),
+            Heard::Up => return Ok(Some(Told::Up)),
+            Heard::Opened { slot, target, client } => {
+                self.wanted = Wanted::new(target);
+                let client = client.map_or(Address::UNKNOWN, Address::from);
+                return Ok(Some(Told::Opened { channel: self.handle_of(slot), client }));
+            }
+            Heard::Bytes { slot, bytes, .. } => {
+                // They are the last of the message.
+                let range = unread.start - bytes.len()..unread.start;
+                if self.session.stored(slot).is_empty() {
+                    *current = Some((slot, range));
+                    (slot, READABLE)
+                } else {
+                    self.session.store(slot, bytes);
+                    return Ok(None);
+                }
+            }
+            Heard::Ended(slot) | Heard::Stopped(slot) if self.session.is_over(slot) => {
+                (slot, ERROR)
+            }
+            Heard::Accepted(slot) | Heard::Credit(slot) | Heard::Stopped(slot) => (slot, WRITABLE),
+            Heard::Ended(slot) => (slot, READABLE),
+            Heard::Draining => return Ok(Some(Told::Draining)),
+            Heard::Closed(reason) => {
+                self.dead = Some(reason);
+                return Err(reason);
+            }
+        };
+        Ok(self.side_of(slot).map(|side| Told::Ready(side, ready)))
+    }
+
+    /// Receives a piece of a packet.
+    fn receive(&mut self) -> Result<(), FailReason> {
+        let Incoming { buffer, demarcator, stream, unread, .. } = &mut self.incoming;
+        let Some(carrier) = &mut self.carrier else { return Err(FailReason::LinkDown) };
+        self.budget -= 1;
+        match carrier.receive(demarcator.room(buffer)) {
+            Ok(Received::Piece { stream: of, bytes, end }) => {
+                if let Some(whole) =
+                    demarcator.piece(of, bytes, end).map_err(|_| FailReason::Protocol)?
+                {
+                    *stream = of;
+                    *unread = 0..whole;
+                }
+                Ok(())
+            }
+            Ok(Received::Up | Received::Nothing) | Err(Errno::INTR) => Ok(()),
+            Ok(Received::Restarted | Received::Gone) => Err(FailReason::LinkDown),
+            Err(Errno::AGAIN) => {
+                self.readable = false;
+                Ok(())
+            }
+            Err(Errno::NOBUFS | Errno::NOMEM) => {
+                self.budget = 0;
+                Ok(())
+            }
+            Err(Errno::MSGSIZE) => Err(FailReason::Protocol),
+            Err(_) => Err(FailReason::LinkDown),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Links as a source: each channel that a far end opens is a connection that came. Accepts carriers,
+//! one for each link it has memory for. Knows no address but to tell it.
+//!
+//! Invariant: the listener is in the epoll if and only if carriers are accepted and a link is vacant.
+
+use crate::carrier::Carrier;
+use crate::link::{LINKS_MAX, Link, LinkMemory, Told, link_of};
+use crate::session::Config;
+use crate::wanted::Wanted;
+use seaprox::address::Address;
+use seaprox::fail::FailReason;
+use seaprox::side::{Handle, SideKey};
+use seaprox::sys::{Errno, RawFd, Ready, Sys};
+use seaprox::time::Instant;
+use seaprox::transport::{Desk, Event, Lent, Notice, Room, Source, Transport};
+
+/// Where carriers come from.
+pub trait Accept {
+    /// What moves the packets.
+    type Carrier: Carrier;
+
+    /// The listening descriptor.
+    fn fd(&self) -> RawFd;
+
+    /// The next carrier, connected, and who is at its far end.
+    ///
+    /// # Errors
+    /// EAGAIN: none waits. EINVAL: the listener was shut down. Any other: none can be had now.
+    fn accept(&mut self) -> Result<(Self::Carrier, Address), Errno>;
+}
+
+/// The listener's number among the source's own descriptors; link n has n + 1.
+const LISTENER: u32 = 0;
+
+/// Links that are accepted, at most `LINKS` at once.
+pub struct LinkSource<'m, A: Accept, const LINKS: usize> {
+    accept: A,
+    links: [Link<'m, A::Carrier>; LINKS],
+    listening: bool,
+    /// Somebody may wait to be accepted.
+    ready: bool,
+    /// Nobody is accepted any more.
+    ended: bool,
+    /// Whose turn it is to tell.
+    turn: usize,
+}
+
+impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
+    /// All links are down.
+    pub fn new<const CHANNELS: usize, const CHUNKS: usize>(
+        accept: A,
+        memories: &'m mut [LinkMemory<CHANNELS, CHUNKS>; LINKS],
+        config: Config,
+    ) -> Self {
+        const { assert!(LINKS >= 1 && LINKS <= LINKS_MAX as usize) };
+        let mut number = 0;
+        let links = memories.each_mut().map(|memory| {
+            number += 1;
+            memory.link(number - 1, config)
+        });
+        LinkSource { accept, links, listening: false, ready: false, ended: false, turn: 0 }
+    }
+
+    fn vacant(&self) -> Option<usize> {
+        self.links.iter().position(Link::is_down)
+    }
+
+    /// Takes the listener into the epoll, or out of it.
+    fn listen<K: Sys>(&mut self, desk: &mut Desk<'_, K>) -> Result<(), Errno> {
+        let wanted = !self.ended && self.vacant().is_some();
+        if wanted != self.listening {
+            match wanted {
+                true => desk.poller.add_listener(self.accept.fd(), LISTENER)?,
+                false => desk.poller.remove_listener(self.accept.fd())?,
+            }
+            self.listening = wanted;
+        }
+        Ok(())
+    }
+
+    /// Takes one carrier that waits.
+    fn take<K: Sys>(&mut self, desk: &mut Desk<'_, K>) -> Option<Event> {
+        if !core::mem::take(&mut self.ready) || self.ended {
+            return None;
+        }
+        let vacant = self.vacant()?;
+        match self.accept.accept() {
+            Ok((carrier, peer)) => {
+                if let Err(errno) = desk.poller.add_source_own(carrier.fd(), vacant as u32 + 1) {
+                    return Some(Event::Exhausted(errno));
+                }
+                self.links[vacant].start(carrier, peer, desk.now);
+                None
+            }
+            Err(Errno::AGAIN | Errno::CONNABORTED | Errno::PROTO | Errno::INTR) => None,
+            Err(Errno::INVAL) => Some(Event::Ended),
+            Err(errno) => Some(Event::Exhausted(errno)),
+        }
+    }
+
+    /// What a link told, for the engine; `None`: nothing for it.
+    fn event(&mut self, link: usize, told: Told) -> Option<Event> {
+        let peer = self.links[link].peer();
+        match told {
+            Told::Ready(side, ready) => Some(Event::Ready(side, ready)),
+            Told::Opened { channel, client } => {
+                Some(Event::Opened { handle: channel, peer: client })
+            }
+            Told::Up => Some(Event::Told(Notice::LinkUp { peer })),
+            Told::Dead(reason) => Some(Event::Told(Notice::LinkDown { peer, reason })),
+            Told::Draining => None,
+        }
+    }
+}
+
+impl<K: Sys, A: Accept, const LINKS: usize> Transport<K> for LinkSource<'_, A, LINKS> {
+    const PROMPT: bool = true;
+    const LENDS: bool = true;
+
+    fn ready(&mut self, own: u32, fd: RawFd, ready: Ready) {
+        match own.checked_sub(1) {
+            None => self.ready = true,
+            Some(link) => {
+                if let Some(link) = self.links.get_mut(link as usize)
+                    && link.fd() == Some(fd)
+                {
+                    link.ready(ready);
+                }
+            }
+        }
+    }
+
+    fn poll(&mut self, desk: &mut Desk<'_, K>) -> Option<Event> {
+        if let Some(event) = self.take(desk) {
+            return Some(event);
+        }
+        for _ in 0..LINKS {
+            while let Some(told) = self.links[self.turn].poll(desk.now) {
+                if let Some(event) = self.event(self.turn, told) {
+                    return Some(event);
+                }
+            }
+            self.turn = (self.turn + 1) % LINKS;
+        }
+        match self.listen(desk) {
+            Ok(()) => None,
+            Err(errno) => Some(Event::Exhausted(errno)),
+        }
+    }
+
+    fn shut(&mut self, handle: Handle, _: &mut Desk<'_, K>) {
+        self.links[link_of(handle)].shut(handle);
+    }
+
+    fn stop(&mut self, handle: Handle, _: &mut Desk<'_, K>) {
+        self.links[link_of(handle)].stop(handle);
+    }
+
+    fn close(&mut self, handle: Handle, reason: Option<FailReason>, _: &mut Desk<'_, K>) {
+        self.links[link_of(handle)].close(handle, reason);
+    }
+
+    fn unacknowledged(&self, _: Handle, _: K) -> usize {
+        // What comes before a reset on a channel is delivered before it.
+        0
+    }
+
+    fn bytes(&mut self, channel: Handle) -> Lent<'_> {
+        self.links[link_of(channel)].bytes(channel)
+    }
+
+    fn consume(&mut self, channel: Handle, bytes: usize) {
+        self.links[link_of(channel)].consume(channel, bytes);
+    }
+
+    fn room(&mut self, channel: Handle) -> Room<'_> {
+        self.links[link_of(channel)].room(channel)
+    }
+
+    fn commit(&mut self, channel: Handle, bytes: usize) {
+        self.links[link_of(channel)].commit(channel, bytes);
+    }
+
+    fn timeout(&self) -> Option<Instant> {
+        if self.ready && self.listening {
+            return Some(Instant::from_millis(0));
+        }
+        self.links.iter().filter_map(Link::timeout).min()
+    }
+
+    fn flush(&mut self, desk: &mut Desk<'_, K>) {
+        self.links.iter_mut().for_each(Link::end_turn);
+        // Refused by the kernel it is tried again at the end of the next turn.
+        let _ = self.listen(desk);
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.links.iter().all(Link::is_flushed)
+    }
+}
+
+impl<K: Sys, A: Accept, const LINKS: usize> Source<K> for LinkSource<'_, A, LINKS> {
+    type Target = Wanted;
+
+    fn target(&mut self, handle: Handle, side: SideKey) -> Wanted {
+        let link = &mut self.links[link_of(handle)];
+        link.give_to_side(handle, side);
+        link.wanted()
+    }
+
+    fn answer(&mut self, handle: Handle, _: &mut Desk<'_, K>) {
+        self.links[link_of(handle)].accept(handle);
+    }
+
+    /// Links are accepted whether or not there is room for connections: a channel too many is
+    /// refused with a reason, which its client would not get from a backlog.
+    fn admit(&mut self, _: bool, desk: &mut Desk<'_, K>) -> Result<(), Errno> {
+        self.listen(desk)
+    }
+
+    fn look(&mut self) {
+        self.ready = true;
+    }
+
+    fn end(&mut self, desk: &mut Desk<'_, K>) {
+        self.ended = true;
+        self.links.iter_mut().for_each(Link::drain);
+        let _ = self.listen(desk);
+    }
+}
