@@ -177,7 +177,8 @@ where
         if self.rung {
             self.heed();
         }
-        let flushed = self.flush();
+        // Told to stop it waits for no far end: that may not be there any more.
+        let flushed = self.flush() || self.table.commons.ordered() == Order::Stop;
         self.poller.bury();
         Ok(!(self.source_ended && self.table.occupied() == 0 && flushed))
     }

@@ -206,6 +206,13 @@ impl Accept for From {
                 .map(|(carrier, peer)| (AnyCarrier::Seqpacket(carrier), peer)),
         }
     }
+
+    fn end(&mut self) {
+        match self.is_sctp {
+            true => Association::stop_listening(self.listener),
+            false => Seqpacket::stop_listening(self.listener),
+        }
+    }
 }
 
 /// The endpoint to listen at.

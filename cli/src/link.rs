@@ -35,9 +35,6 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
-/// After how long without a word of the far end a link is dead, in milliseconds.
-const IDLE_MILLIS: u32 = 15_000;
-
 /// How long a carrier may take to be connected and greeted, in milliseconds.
 const CONNECT_MILLIS: u32 = 10_000;
 
@@ -52,13 +49,13 @@ const fn carrier_options() -> seaprox_sctp::Options {
     seaprox_sctp::Options::new(CHANNELS)
 }
 
-fn session_config(role: Role, peer_channels_max: u16) -> Config {
+fn session_config(role: Role, peer_channels_max: u16, idle_millis: u32) -> Config {
     Config {
         role,
         // The carrier knows better.
         streams: false,
         peer_channels_max,
-        idle_millis: IDLE_MILLIS,
+        idle_millis,
         opens_per_second_max: OPENS_PER_SECOND_MAX,
         first_offset: 0,
     }
@@ -80,7 +77,6 @@ pub fn run_ingress(config: &IngressConfig) -> ExitCode {
     let listenings: Vec<_> = config.listens.iter().map(open).collect();
     let listeners: &'static [_] = Vec::leak(listenings.iter().map(heard).collect());
     let options = Options { when_full: when_full(config.when_full), ..ground.options("ingress") };
-    let memories = Memories::ask(ground.threads);
     let dest_options = DestOptions {
         wanted: wanted_of(&config.ask),
         wait_millis: config.link_wait_millis.unwrap_or(DURATION_MILLIS_MAX),
@@ -89,6 +85,8 @@ pub fn run_ingress(config: &IngressConfig) -> ExitCode {
     };
     let at = format!("{} for {}", shown(&config.listens), config.link);
     let carrier = carrier_options();
+    let session = session_config(Role::Initiator, 0, config.link_timeout_millis);
+    let links = Links { memories: Memories::ask(ground.threads), session };
     let connect = match &config.link {
         Link::Seqpacket(path) => {
             To::Path(ToPath { path: Vec::leak(path.as_bytes().to_vec()), options: carrier })
@@ -107,7 +105,7 @@ pub fn run_ingress(config: &IngressConfig) -> ExitCode {
         }
     };
     ground.serve(&at, move |thread, table| {
-        ingress(thread, table, memories, listeners, connect, dest_options, options);
+        ingress(thread, table, links, listeners, connect, dest_options, options);
     })
 }
 
@@ -115,15 +113,15 @@ pub fn run_ingress(config: &IngressConfig) -> ExitCode {
 fn ingress(
     thread: Thread,
     table: Table<'_>,
-    memories: Memories,
+    links: Links,
     listeners: &[(seaprox::sys::RawFd, seaprox_tcp::AtEnd)],
     connect: To,
     dest_options: DestOptions,
     options: Options,
 ) {
-    let Some((links, _)) = memories.take(thread.number) else { return };
+    let Some((memories, _)) = links.memories.take(thread.number) else { return };
     let listeners = listeners.iter().map(|&(fd, at_end)| Listener::new(Linux, fd, at_end));
-    let link = links[0].link(0, session_config(Role::Initiator, 0));
+    let link = memories[0].link(0, links.session);
     let seed = dest_options.seed.wrapping_add(thread.number as u32).wrapping_mul(0x9e37_79b9);
     let dest = LinkDest::new(link, connect, DestOptions { seed, ..dest_options });
     thread.run(table, Listeners::new(listeners), dest, options);
@@ -135,8 +133,9 @@ pub fn run_egress(config: &EgressConfig) -> ExitCode {
     let ground = Ground::take(common, &wish(common.connections_max, common.threads, 1));
     let listening = LinkListening::open(&config.link, &carrier_options())
         .unwrap_or_else(|refused| fail(refused.code, refused.line));
-    let memories = Memories::ask(ground.threads);
     let offer = Offer::of(config);
+    let session = session_config(Role::Acceptor, CHANNELS, config.link_timeout_millis);
+    let links = Links { memories: Memories::ask(ground.threads), session };
     let names = offer.targets.iter().any(|target| matches!(target, Target::Name(..)));
     ground.resolve(names || !config.allowed.patterns().is_empty());
     let dial_options = ground.dial_options();
@@ -148,7 +147,7 @@ pub fn run_egress(config: &EgressConfig) -> ExitCode {
     let listener: &'static OwnedFd = Box::leak(Box::new(listener));
     let accept = carriers::From { listener, is_sctp: matches!(config.link, Link::Sctp { .. }) };
     ground.serve(&config.link, move |thread, table| {
-        egress(thread, table, memories, accept, offer, dial_options, options);
+        egress(thread, table, links, accept, offer, dial_options, options);
     })
 }
 
@@ -156,15 +155,14 @@ pub fn run_egress(config: &EgressConfig) -> ExitCode {
 fn egress(
     thread: Thread,
     table: Table<'_>,
-    memories: Memories,
+    links: Links,
     accept: carriers::From,
     offer: Offer,
     dial_options: seaprox_tcp::DialOptions,
     options: Options,
 ) {
-    let Some((links, places)) = memories.take(thread.number) else { return };
-    let config = session_config(Role::Acceptor, CHANNELS);
-    let source = LinkSource::new(accept, links, config);
+    let Some((memories, places)) = links.memories.take(thread.number) else { return };
+    let source = LinkSource::new(accept, memories, links.session);
     let chooser = Chooser(Services::new(offer.services, offer.allowed, places));
     let dialer = Dialer::choosing(Linux, offer.targets, chooser, &RESOLVER, dial_options);
     thread.run(table, source, dialer, options);
@@ -263,6 +261,13 @@ fn check_sctp(link: &Link) {
 
 /// What one thread has for its links: their memory, and where the names lie that are asked for.
 type Own = (&'static mut [LinkMemory; LINKS], &'static mut Places);
+
+/// What the links of an end are made of.
+#[derive(Clone, Copy)]
+struct Links {
+    memories: Memories,
+    session: Config,
+}
 
 /// What every thread has for its links; each takes its own, once.
 #[derive(Clone, Copy)]

@@ -121,6 +121,7 @@ fn options(common: &Common) -> Vec<OsString> {
 fn of_ingress(config: &IngressConfig) -> Vec<OsString> {
     let wait = format!("--link-wait={}", span(config.link_wait_millis));
     let mut line = vec!["--insecure".into(), wait.into(), when_full(config.when_full)];
+    line.push(link_timeout(config.link_timeout_millis));
     line.extend(config.sctp_udp_port.map(|port| format!("--sctp-udp-port={port}").into()));
     match &config.ask {
         Ask::Own => {}
@@ -138,7 +139,12 @@ fn of_egress(config: &EgressConfig) -> Vec<OsString> {
     });
     let allowed =
         config.allowed.patterns().iter().map(|pattern| format!("--allow={pattern}").into());
-    std::iter::once("--insecure".into()).chain(services).chain(allowed).collect()
+    let own = ["--insecure".into(), link_timeout(config.link_timeout_millis)];
+    own.into_iter().chain(services).chain(allowed).collect()
+}
+
+fn link_timeout(millis: u32) -> OsString {
+    format!("--link-timeout={}", span(Some(millis))).into()
 }
 
 fn span(millis: Option<u32>) -> Span {

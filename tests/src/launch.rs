@@ -308,6 +308,26 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// A program that was just started, once it says that it listens.
+    #[track_caller]
+    pub(crate) fn of_child(mut child: Child, address: SocketAddr, threads: usize) -> Proxy {
+        let (stderr, listener) = collect(&mut child);
+        let process = Process::child(&child);
+        let mut proxy = Proxy { egress: None, process, child, address, stderr, listener, threads };
+        eventually("the program listens", || {
+            if let Ok(Some(status)) = proxy.child.try_wait() {
+                panic!("the program ended: {status}: {}", proxy.stderr());
+            }
+            proxy.stderr().contains("event=listening")
+        });
+        // It may be a child of what it was started by.
+        let own = |process: &Process| {
+            process.program().as_deref() == program().canonicalize().ok().as_deref()
+        };
+        proxy.process = process.children().into_iter().find(own).unwrap_or(process);
+        proxy
+    }
+
     /// One more client.
     #[track_caller]
     pub fn connect(&self) -> TcpStream {
@@ -366,6 +386,37 @@ impl Proxy {
     #[track_caller]
     pub fn wait_says(&self, words: &str) {
         eventually(words, || self.stderr().contains(words));
+    }
+
+    /// Waits until it has said this so many times.
+    ///
+    /// # Panics
+    /// It does not.
+    #[track_caller]
+    pub fn wait_says_times(&self, words: &str, count: usize) {
+        eventually(words, || self.stderr().matches(words).count() >= count);
+    }
+
+    /// How many connections were not made, or did not end in order, for this reason (signal USR1).
+    #[track_caller]
+    pub fn failed(&self, reason: &str) -> u64 {
+        let before = self.stderr().len();
+        // The status lines of the threads come first, those of the reasons after them.
+        self.status("connections");
+        self.process.signal(Signal::SIGUSR1);
+        eventually("it tells twice", || {
+            self.stderr()[before..].matches("event=status thread=0").count() >= 2
+        });
+        let said = self.stderr();
+        let name = format!("event=status reason={reason} count=");
+        let count = said[before..].lines().find_map(|line| line.split_once(&name));
+        count.map_or(0, |(_, count)| count.trim().parse().expect("a number"))
+    }
+
+    /// Kills it (SIGKILL), and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.process.signal(Signal::SIGKILL);
+        self.wait();
     }
 
     /// Waits until all its threads have slept for a moment.

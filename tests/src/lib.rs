@@ -5,6 +5,7 @@
 //! test started are ended, by their number.
 
 pub mod bytes;
+pub mod ends;
 pub mod launch;
 pub mod namespace;
 pub mod peer;

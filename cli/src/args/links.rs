@@ -17,6 +17,10 @@ pub const SERVICES_MAX: usize = 16;
 /// A service's longest name; it travels in each OPEN.
 const SERVICE_BYTES_MAX: usize = 63;
 
+/// How long a link may be silent, in milliseconds: a heartbeat is a third of it, and what takes hours to
+/// be found dead need not be found.
+const LINK_TIMEOUT_MILLIS: std::ops::RangeInclusive<u32> = 300..=3_600_000;
+
 const LISTEN_MISSING: &str = "missing; like `seaprox ingress 127.0.0.1:8080 \
     sctp:egress.example:7000 --insecure`";
 const LINK_MISSING: &str = "missing: the last argument says where the egress is, like \
@@ -37,6 +41,8 @@ pub struct IngressConfig {
     /// How long a client waits for a link that is not up; `None` is as long as it takes, 0 not at
     /// all.
     pub link_wait_millis: Option<u32>,
+    /// After how long without a word of the far end the link is dead.
+    pub link_timeout_millis: u32,
     /// The peer's udp port, if SCTP is to go inside udp (RFC 6951).
     pub sctp_udp_port: Option<u16>,
     /// What becomes of clients above the limit.
@@ -63,6 +69,8 @@ pub enum Ask {
 pub struct EgressConfig {
     /// Where links come in.
     pub link: Link,
+    /// After how long without a word of its far end a link is dead.
+    pub link_timeout_millis: u32,
     /// What is connected to when an ingress asks for nothing else, in the order to try them.
     pub targets: Vec<Target>,
     /// What else is offered.
@@ -108,6 +116,7 @@ impl IngressConfig {
             link,
             ask: ask_of(given)?,
             link_wait_millis: span_of(given, "link-wait")?.millis(),
+            link_timeout_millis: link_timeout_of(given)?,
             sctp_udp_port,
             when_full: WhenFull::of(given),
             common: Common::of(given, bounds)?,
@@ -124,6 +133,7 @@ impl EgressConfig {
         let patterns = given.get_many::<OsString>("allow").unwrap_or_default();
         let config = EgressConfig {
             link,
+            link_timeout_millis: link_timeout_of(given)?,
             targets: targets_of(given)?,
             services: services_of(given)?,
             allowed: Allowed::parse(patterns.map(|pattern| pattern.as_bytes()))
@@ -145,6 +155,13 @@ impl EgressConfig {
         }
         check_insecure(given)?;
         Ok(config)
+    }
+}
+
+fn link_timeout_of(given: &ArgMatches) -> Result<u32, Refused> {
+    match span_of(given, "link-timeout")?.millis() {
+        Some(millis) if LINK_TIMEOUT_MILLIS.contains(&millis) => Ok(millis),
+        _ => Err(refused_option(given, "link-timeout", "a link's is 300ms to 1h".into())),
     }
 }
 

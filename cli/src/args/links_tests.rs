@@ -33,6 +33,7 @@ fn defaults_are_those_of_the_help() {
             link: link("sctp:a:7000"),
             ask: Ask::Own,
             link_wait_millis: Some(10_000),
+            link_timeout_millis: 15_000,
             sctp_udp_port: None,
             when_full: WhenFull::Wait,
             common: Common { connect_timeout_millis: Some(10_000), ..COMMON },
@@ -42,6 +43,7 @@ fn defaults_are_those_of_the_help() {
         egress("sctp::7000 a:1 --insecure"),
         EgressConfig {
             link: link("sctp::7000"),
+            link_timeout_millis: 15_000,
             targets: vec![target("a:1")],
             services: vec![],
             allowed: Allowed::default(),
@@ -54,19 +56,20 @@ fn defaults_are_those_of_the_help() {
 fn each_option() {
     let config = ingress(&format!(
         ":1 --link-wait 0s unix:/x --insecure --service web_1 {EVERY_OPTION} \
-         --sctp-udp-port 9899 --when-full refuse sctp:a:7000,b"
+         --sctp-udp-port 9899 --when-full refuse --link-timeout 300ms sctp:a:7000,b"
     ));
     assert_eq!(config.listens.len(), 2);
     assert_eq!((config.link, config.ask), (link("sctp:a:7000,b"), Ask::Service("web_1".into())));
     assert_eq!((config.link_wait_millis, config.sctp_udp_port), (Some(0), Some(9899)));
     assert_eq!((config.when_full, config.common), (WhenFull::Refuse, EVERY_COMMON));
+    assert_eq!(config.link_timeout_millis, 300);
     let config = ingress(":1 seqpacket:/l --to [::1]:80 --link-wait off --insecure");
     assert_eq!(config.link_wait_millis, None);
     assert_eq!(config.ask, Ask::Target(target("[::1]:80")));
 
     let config = egress(&format!(
         "--service web=a:1,[::1]:2,unix:/x seqpacket:@l --allow *.a:1 a:1 --insecure {EVERY_OPTION} \
-         --service db=b:1 b:2 --allow 10.0.0.0/8"
+         --service db=b:1 b:2 --allow 10.0.0.0/8 --link-timeout 1h"
     ));
     assert_eq!(
         (config.link, config.targets),
@@ -82,6 +85,7 @@ fn each_option() {
     );
     let patterns: Vec<_> = config.allowed.patterns().iter().map(ToString::to_string).collect();
     assert_eq!(patterns, ["*.a:1", "10.0.0.0/8:*"]);
+    assert_eq!(config.link_timeout_millis, 3_600_000);
     assert_eq!(config.common, EVERY_COMMON);
 }
 
@@ -165,6 +169,11 @@ fn refused_in_one_line_that_says_what_to_do() {
             "ingress :1 sctp:a:1 --link-wait 5",
             "--link-wait 5: no unit: write ms, s, m or h after it",
         ),
+        (
+            "ingress :1 sctp:a:1 --link-timeout 299ms",
+            "--link-timeout 299ms: a link's is 300ms to 1h",
+        ),
+        ("egress sctp::1 a:1 --link-timeout off", "--link-timeout off: a link's is 300ms to 1h"),
         ("ingress :1 sctp:a:1 --sctp-udp-port 0", "--sctp-udp-port 0: at least 1"),
         (
             "ingress :1 sctp:a:1 --sctp-udp-port 65536",

@@ -85,6 +85,7 @@ pub(super) fn ingress_command(bounds: Bounds) -> Command {
                     0s resets it at once, `off` lets it wait as long as it takes",
                 ),
         )
+        .arg(link_timeout())
         .arg(
             value("sctp-udp-port", "PORT")
                 .help("Put SCTP into udp, sent to this port of the egress's machine (RFC 6951)")
@@ -122,6 +123,7 @@ pub(super) fn egress_command(bounds: Bounds) -> Command {
         .arg(target())
         .arg(insecure())
         .args(offers())
+        .arg(link_timeout())
         .args(families())
         .args(sizes(bounds))
         .arg(socket_buffer())
@@ -150,6 +152,16 @@ fn insecure() -> Arg {
             "Let the link be neither encrypted nor authenticated: whoever can reach the egress can\n\
             use it, and whoever is between the ends can read everything and change it.\n\
             There are no keys in this version yet, so every link needs it, at both ends",
+        )
+}
+
+fn link_timeout() -> Arg {
+    value("link-timeout", "TIME")
+        .default_value("15s")
+        .help("Take a link for dead when its far end is silent for TIME")
+        .long_help(
+            "Take a link for dead when nothing is heard of its far end for TIME, 300ms to 1h, and\n\
+            reset what runs over it. A third of TIME is how often each end says that it is there",
         )
 }
 

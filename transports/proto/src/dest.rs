@@ -103,6 +103,8 @@ pub struct LinkDest<'m, A: Connect> {
     down_since: Option<Instant>,
     /// Whoever comes is refused, until the link is up.
     out_of_patience: bool,
+    /// Somebody came while the carrier took nothing.
+    out_of_room: bool,
     /// How many times in a row it was tried.
     tries: u32,
     random: u32,
@@ -121,6 +123,7 @@ impl<'m, A: Connect> LinkDest<'m, A> {
             grave: None,
             down_since: None,
             out_of_patience: false,
+            out_of_room: false,
             tries: 0,
             random: options.seed | 1,
             notice: None,
@@ -155,6 +158,15 @@ impl<'m, A: Connect> LinkDest<'m, A> {
         } else {
             let since = *self.down_since.get_or_insert(now);
             self.out_of_patience = now.since(since) >= u64::from(self.options.wait_millis);
+        }
+    }
+
+    /// Whether anybody is to be accepted. Who would only wait for the carrier is not: all of them would
+    /// ask again and again.
+    fn takes_clients(&self) -> bool {
+        match self.link.is_open() {
+            true => !(self.out_of_room && self.link.is_blocked()),
+            false => self.out_of_patience,
         }
     }
 
@@ -203,10 +215,15 @@ impl<'m, A: Connect> LinkDest<'m, A> {
     fn open(&mut self, dial: &Dial<'_, impl Sys>, wanted: Wanted) -> Step {
         let opened = self.link.open(dial.side, wanted.target(), dial.source.socket_addr());
         match opened {
-            Ok(channel) => Step::Lent(channel, self.link.peer()),
+            Ok(channel) => {
+                self.out_of_room = false;
+                Step::Lent(channel, self.link.peer())
+            }
             Err(Refused::NoRoom) => {
-                let waits = self.waiting.iter().any(|w| w.is_some_and(|(s, _)| s == dial.side));
-                if !waits {
+                self.out_of_room = true;
+                let is_known = self.waiting.iter().any(|w| w.is_some_and(|(s, _)| s == dial.side));
+                // What everybody wants need not be remembered.
+                if !is_known && wanted != self.options.wanted {
                     let Some(vacant) = self.waiting.iter_mut().find(|w| w.is_none()) else {
                         return Step::Failed(FailReason::TableFull);
                     };
@@ -361,7 +378,7 @@ impl<K: Sys, A: Connect> Dest<K, ()> for LinkDest<'_, A> {
     }
 
     fn is_open(&self) -> bool {
-        self.link.is_open() || self.out_of_patience
+        self.takes_clients()
     }
 }
 
@@ -376,6 +393,6 @@ impl<K: Sys, A: Connect> Dest<K, Wanted> for LinkDest<'_, A> {
     }
 
     fn is_open(&self) -> bool {
-        self.link.is_open() || self.out_of_patience
+        self.takes_clients()
     }
 }

@@ -171,7 +171,7 @@ const fn ready(readable: bool, writable: bool, error: bool) -> Ready {
 impl<'m, C: Carrier> Link<'m, C> {
     /// The carrier is up, and leads to `peer`.
     pub fn start(&mut self, carrier: C, peer: Address, now: Instant) {
-        debug_assert!(self.is_down());
+        debug_assert!(self.is_down() && self.outgoing.filled == 0);
         self.bounds = carrier.bounds();
         self.session.set_streams(self.bounds.streams);
         self.session.start(self.bounds.channels_max, now);
@@ -190,6 +190,11 @@ impl<'m, C: Carrier> Link<'m, C> {
     /// Whether channels can be opened.
     pub fn is_open(&self) -> bool {
         self.carrier.is_some() && self.session.can_open()
+    }
+
+    /// Whether the carrier takes nothing now.
+    pub fn is_blocked(&self) -> bool {
+        self.outgoing.blocked
     }
 
     /// Who is at the far end, or was.
@@ -321,17 +326,26 @@ impl<'m, C: Carrier> Link<'m, C> {
     pub fn end_turn(&mut self) {
         self.budget = PACKETS_PER_TURN;
         self.grave = None;
+        if self.session.is_left() {
+            self.session.close(FailReason::Shutdown, FailReason::Shutdown.name());
+        }
         self.flush();
+        if self.carrier.is_some() && self.session.is_closed() {
+            // If the carrier has not taken CLOSE its end says the same.
+            self.dead.get_or_insert(FailReason::Shutdown);
+        }
     }
 
-    /// Whether everything has gone out.
+    /// Whether everything has gone out, and, of channels that this end opened, has arrived.
     pub fn is_flushed(&self) -> bool {
-        self.carrier.is_none() || self.outgoing.filled == 0 && self.session.owes().is_none()
+        let is_quiet = self.outgoing.filled == 0 && self.session.owes().is_none();
+        self.carrier.is_none() || is_quiet && !self.session.has_channels()
     }
 
     /// Sends what was put together and what is owed.
     fn flush(&mut self) {
-        while !self.outgoing.blocked && self.dead.is_none() {
+        // Without a carrier what is owed is owed to nobody: it must not go to the next far end.
+        while self.carrier.is_some() && !self.outgoing.blocked && self.dead.is_none() {
             let Some(stream) = self.session.owes() else { break };
             if !self.make_room(stream, 1) {
                 break;
@@ -357,6 +371,10 @@ impl<'m, C: Carrier> Link<'m, C> {
         target: Target<'_>,
         client: Option<SocketAddr>,
     ) -> Result<Handle, Refused> {
+        if self.carrier.is_none() || self.dead.is_some() {
+            // The session does not know yet, and what it says now would come before the next hello.
+            return Err(Refused::Because(FailReason::Unreachable));
+        }
         // On a stream that is not known before: in a packet of its own.
         if self.bounds.streams && !self.send() {
             return Err(Refused::NoRoom);

@@ -242,6 +242,12 @@ impl Session<'_> {
         self.life.stage == Stage::Up
     }
 
+    /// Whether there is any channel, of either end: one that this end opened is there until the far end
+    /// has delivered all its bytes, and until its user is gone.
+    pub fn has_channels(&self) -> bool {
+        self.lists.open != [0, 0]
+    }
+
     /// What this end says of itself.
     fn hello(&self) -> Hello {
         Hello {

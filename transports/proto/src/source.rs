@@ -27,7 +27,17 @@ pub trait Accept {
     /// # Errors
     /// EAGAIN: none waits. EINVAL: the listener was shut down. Any other: none can be had now.
     fn accept(&mut self) -> Result<(Self::Carrier, Address), Errno>;
+
+    /// Nobody is wanted any more: whoever connects from now on is to be refused. May be said by every
+    /// thread that shares the listener.
+    fn end(&mut self);
 }
+
+/// How long nobody is accepted when the kernel had no descriptor or no memory for one, in milliseconds.
+const PAUSE_MILLIS: u32 = 200;
+
+/// How many that wait at the end are told so at most; no queue is longer (listen(2), somaxconn).
+const TURNED_AWAY_MAX: usize = 4096;
 
 /// The listener's number among the source's own descriptors; link n has n + 1.
 const LISTENER: u32 = 0;
@@ -41,6 +51,8 @@ pub struct LinkSource<'m, A: Accept, const LINKS: usize> {
     ready: bool,
     /// Nobody is accepted any more.
     ended: bool,
+    /// Nobody is accepted before: the kernel had nothing left.
+    paused_until: Option<Instant>,
     /// Whose turn it is to tell.
     turn: usize,
 }
@@ -58,7 +70,15 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
             number += 1;
             memory.link(number - 1, config)
         });
-        LinkSource { accept, links, listening: false, ready: false, ended: false, turn: 0 }
+        LinkSource {
+            accept,
+            links,
+            listening: false,
+            ready: false,
+            ended: false,
+            paused_until: None,
+            turn: 0,
+        }
     }
 
     fn vacant(&self) -> Option<usize> {
@@ -67,7 +87,10 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
 
     /// Takes the listener into the epoll, or out of it.
     fn listen<K: Sys>(&mut self, desk: &mut Desk<'_, K>) -> Result<(), Errno> {
-        let wanted = !self.ended && self.vacant().is_some();
+        if self.paused_until.is_some_and(|until| until <= desk.now) {
+            self.paused_until = None;
+        }
+        let wanted = !self.ended && self.paused_until.is_none() && self.vacant().is_some();
         if wanted != self.listening {
             match wanted {
                 true => desk.poller.add_listener(self.accept.fd(), LISTENER)?,
@@ -87,15 +110,21 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
         match self.accept.accept() {
             Ok((carrier, peer)) => {
                 if let Err(errno) = desk.poller.add_source_own(carrier.fd(), vacant as u32 + 1) {
-                    return Some(Event::Exhausted(errno));
+                    return Some(self.pause(errno, desk.now));
                 }
                 self.links[vacant].start(carrier, peer, desk.now);
                 None
             }
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::PROTO | Errno::INTR) => None,
             Err(Errno::INVAL) => Some(Event::Ended),
-            Err(errno) => Some(Event::Exhausted(errno)),
+            Err(errno) => Some(self.pause(errno, desk.now)),
         }
+    }
+
+    /// Whoever waits still waits, so it would be reported again at once.
+    fn pause(&mut self, errno: Errno, now: Instant) -> Event {
+        self.paused_until = Some(now.after(PAUSE_MILLIS));
+        Event::Exhausted(errno)
     }
 
     /// What a link told, for the engine; `None`: nothing for it.
@@ -185,7 +214,7 @@ impl<K: Sys, A: Accept, const LINKS: usize> Transport<K> for LinkSource<'_, A, L
         if self.ready && self.listening {
             return Some(Instant::from_millis(0));
         }
-        self.links.iter().filter_map(Link::timeout).min()
+        self.links.iter().filter_map(Link::timeout).chain(self.paused_until).min()
     }
 
     fn flush(&mut self, desk: &mut Desk<'_, K>) {
@@ -194,8 +223,11 @@ impl<K: Sys, A: Accept, const LINKS: usize> Transport<K> for LinkSource<'_, A, L
         let _ = self.listen(desk);
     }
 
+    /// Far ends that were told to open no more channels close their links themselves, once they have
+    /// passed on what was sent to them.
     fn is_flushed(&self) -> bool {
-        self.links.iter().all(Link::is_flushed)
+        let is_over = |link: &Link<'_, _>| link.fd().is_none() || !self.ended;
+        self.links.iter().all(|link| link.is_flushed() && is_over(link))
     }
 }
 
@@ -223,8 +255,17 @@ impl<K: Sys, A: Accept, const LINKS: usize> Source<K> for LinkSource<'_, A, LINK
     }
 
     fn end(&mut self, desk: &mut Desk<'_, K>) {
-        self.ended = true;
+        if core::mem::replace(&mut self.ended, true) {
+            return;
+        }
         self.links.iter_mut().for_each(Link::drain);
         let _ = self.listen(desk);
+        // Those who wait in the queue would wait in vain for as long as the last channel lives.
+        for _ in 0..TURNED_AWAY_MAX {
+            if self.accept.accept().is_err() {
+                break;
+            }
+        }
+        self.accept.end();
     }
 }

@@ -125,6 +125,12 @@ impl Socket for Association {
         Ok((Association::new(fd), peer))
     }
 
+    /// By a backlog of 0, which ends listening (net/sctp/socket.c, sctp_inet_listen).
+    fn stop_listening(listener: &OwnedFd) {
+        // Whoever shares it may have done the same.
+        let _ = rustix::net::listen(listener, 0);
+    }
+
     fn streams(&self) -> Result<Streams, Errno> {
         let status = self.status()?;
         Ok(Streams { outbound: status.outstrms, inbound: status.instrms })

@@ -131,6 +131,10 @@ pub trait Socket: Carrier + Debug + Sized + Into<OwnedFd> {
     /// EAGAIN: nobody is waiting; ECONNABORTED: it is gone again; EMFILE and such.
     fn accept(listener: &OwnedFd) -> Result<(Self, Address), Errno>;
 
+    /// The listener takes nobody any more: whoever connects is refused, and somebody else can listen
+    /// there (a path has to be removed first).
+    fn stop_listening(listener: &OwnedFd);
+
     /// How many streams there are, once connected; 65,535 where there are none.
     ///
     /// # Errors

@@ -5,7 +5,9 @@
 
 use crate::{BACKLOG, Options, Socket, Streams, set_send_buffer};
 use rustix::fd::AsRawFd;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, sockopt,
+};
 use seaprox::address::Address;
 use seaprox::sys::{Errno, OwnedFd, RawFd, unix_address};
 use seaprox_proto::carrier::{Bounds, Carrier, Received};
@@ -67,6 +69,12 @@ impl Socket for Seqpacket {
         // Not inherited. The kernel tells twice what it was told (socket(7)).
         set_send_buffer(&fd, sockopt::socket_send_buffer_size(listener)? / 2)?;
         Ok((Seqpacket::new(fd), peer))
+    }
+
+    /// By shutdown(2): connects are refused from then on (net/unix/af_unix.c).
+    fn stop_listening(listener: &OwnedFd) {
+        // Whoever shares it may have done the same.
+        let _ = rustix::net::shutdown(listener, Shutdown::Both);
     }
 
     fn streams(&self) -> Result<Streams, Errno> {

@@ -162,13 +162,27 @@ impl Session<'_> {
         self.life.owed.ping = true;
     }
 
-    /// The far end is to open no more channels: GOAWAY is owed. Those that are open go on.
+    /// The far end is to open no more channels: GOAWAY is owed. Those that are open go on. A far end
+    /// that has not said hello has none, and is not waited for: CLOSE is owed.
     pub fn drain(&mut self) {
         let is_open = !matches!(self.life.stage, Stage::Down | Stage::Closing | Stage::Closed);
-        if is_open && !self.life.draining {
+        if self.life.stage == Stage::Greeting {
+            self.close(FailReason::Shutdown, FailReason::Shutdown.name());
+        } else if is_open && !self.life.draining {
             self.life.draining = true;
             self.life.owed.goaway = true;
         }
+    }
+
+    /// Whether the far end takes no more channels, and none is left: whoever opened them knows best when
+    /// their bytes were delivered, so it is this end that is to close the link.
+    pub fn is_left(&self) -> bool {
+        self.life.stage == Stage::Up && self.life.peer_draining && !self.has_channels()
+    }
+
+    /// Whether this end has closed the link, or the far end has, or it is dead.
+    pub fn is_closed(&self) -> bool {
+        self.life.stage == Stage::Closed
     }
 
     /// The link ends: CLOSE is owed, and nothing else any more. Once that has been emitted, or

@@ -1,0 +1,98 @@
+//! The two ends of links, as programs of their own, joined at a name of this test's.
+
+use crate::launch::Proxy;
+use crate::peer::vacant_address;
+use crate::program::program;
+use crate::trace::temporary;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A link that nobody else has, in the abstract namespace.
+pub fn vacant_link() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("seqpacket:@seaprox-ends-{}-{number}", std::process::id())
+}
+
+/// The same as a path.
+pub fn vacant_link_path() -> String {
+    format!("seqpacket:{}", temporary("link").display())
+}
+
+/// One end of links that is to be started.
+pub struct End {
+    words: Vec<String>,
+    wrapper: Vec<String>,
+    threads: usize,
+    address: std::net::SocketAddr,
+}
+
+/// The end that clients come to, at a vacant address.
+pub fn ingress(link: &str) -> End {
+    let address = vacant_address();
+    End::new(["ingress".into(), address.to_string(), link.into()], address)
+}
+
+/// The end that targets are connected by.
+pub fn egress(link: &str) -> End {
+    End::new(["egress".into(), link.into(), "--log-connections".into()], vacant_address())
+}
+
+impl End {
+    fn new(words: [String; 3], address: std::net::SocketAddr) -> End {
+        let mut end = End { words: words.into(), wrapper: Vec::new(), threads: 1, address };
+        end.words.push("--insecure".into());
+        end.threads(1)
+    }
+
+    /// One more target of an egress.
+    pub fn to(mut self, target: impl ToString) -> End {
+        self.words.push(target.to_string());
+        self
+    }
+
+    /// One more place where clients of an ingress come from.
+    pub fn listen(mut self, listen: impl ToString) -> End {
+        self.words.insert(1, listen.to_string());
+        self
+    }
+
+    /// An option and its value; the last one of a name counts.
+    pub fn option(mut self, name: &str, value: impl ToString) -> End {
+        self.words.extend([name.into(), value.to_string()]);
+        self
+    }
+
+    /// An option without a value.
+    pub fn flag(mut self, name: &str) -> End {
+        self.words.push(name.into());
+        self
+    }
+
+    /// How many threads.
+    pub fn threads(mut self, threads: usize) -> End {
+        self.threads = threads;
+        self.option("--threads", threads)
+    }
+
+    /// Words in front of the command: `strace .. seaprox ..`.
+    pub fn wrapped<'w>(mut self, words: impl IntoIterator<Item = &'w str>) -> End {
+        self.wrapper.extend(words.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// Starts it, and waits until it listens; whether a link is up is another matter.
+    ///
+    /// # Panics
+    /// It does not.
+    #[track_caller]
+    pub fn start(self) -> Proxy {
+        let mut words = self.wrapper.clone();
+        words.push(program().to_str().expect("a path in UTF-8").to_owned());
+        words.extend(self.words.iter().cloned());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap_or_else(|error| panic!("{words:?}: {error}"));
+        Proxy::of_child(child, self.address, self.threads)
+    }
+}
