@@ -198,8 +198,10 @@ impl<'m> End<'m> {
                 assert!(self.session.is_broken(slot) && self.session.room(slot) == 0);
                 world.stories[by_slot(&self.session, slot)].stop(end);
             }
-            Heard::Closed(_) => {
-                assert!(world.habits.forges || world.habits.closes, "closed for no reason");
+            Heard::Closed(reason) => {
+                let drains = world.habits.drain > 0 && reason == FailReason::Shutdown;
+                let Habits { forges, closes, .. } = world.habits;
+                assert!(forges || closes || drains, "closed for no reason: {reason}");
                 self.die(world);
             }
         }

@@ -22,6 +22,11 @@ impl End<'_> {
         let Habits { drain, closes, .. } = world.habits;
         if world.maybe(drain) {
             self.session.drain();
+            // Of a far end that has not said hello it takes leave at once.
+            if self.session.is_ending() {
+                self.closing = true;
+                return true;
+            }
         }
         if closes && world.maybe(50) {
             self.session.close(FailReason::Shutdown, "that is all");

@@ -248,6 +248,11 @@ impl Session<'_> {
         self.lists.open != [0, 0]
     }
 
+    /// Whether this end is closing the link, or has.
+    pub fn is_ending(&self) -> bool {
+        matches!(self.life.stage, Stage::Closing | Stage::Closed)
+    }
+
     /// What this end says of itself.
     fn hello(&self) -> Hello {
         Hello {
