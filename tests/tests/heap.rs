@@ -1,6 +1,7 @@
 //! Nothing is allocated after the start: no call that changes the address space is made by any
 //! thread, and the sealed allocator, which would have ended the program, has not.
 
+use seaprox_tests::ends::{egress, ingress, vacant_link};
 use seaprox_tests::launch::{Launch, Proxy};
 use seaprox_tests::peer::{
     End, assert_ends, assert_refused, end, patient, read_to_end, reset, serve, vacant_address,
@@ -17,10 +18,13 @@ const LANES: usize = 16;
 /// Runs under a strace that sees the address space change, and the accepts.
 fn traced(launch: Launch) -> (Proxy, PathBuf) {
     let trace = trace_file();
+    (launch.wrapped(strace(&trace)).start(), trace)
+}
+
+fn strace(trace: &Path) -> [&str; 8] {
     let calls = "trace=brk,mmap,munmap,mremap,accept4";
-    let strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", calls, "-o"];
-    let wrapper = strace.into_iter().chain([trace.to_str().unwrap()]);
-    (launch.wrapped(wrapper).start(), trace)
+    let trace = trace.to_str().unwrap();
+    ["strace", "-f", "--seccomp-bpf", "-qq", "-e", calls, "-o", trace]
 }
 
 /// The calls that changed the address space after the first client was taken, each after the
@@ -118,6 +122,39 @@ fn ten_thousand_connections_allocate_nothing() {
     assert_eq!(proxy.process.data_bytes(), data);
     assert_still_sealed(proxy);
     let _ = std::fs::remove_file(trace);
+}
+
+/// The same over a link, with refusals by the egress, and with links that come and go.
+#[test]
+fn neither_end_of_a_link_allocates() {
+    let link = vacant_link();
+    let traces = [trace_file(), trace_file()];
+    let egress = egress(&link).to(serve(backend)).threads(2).wrapped(strace(&traces[0]));
+    let offer = format!("nobody={}", vacant_address());
+    let egress = egress.option("--service", offer).option("--link-timeout", "1m").start();
+    let ingress_of =
+        |trace| ingress(&link).flag("--log-connections").wrapped(strace(trace)).start();
+    let main = ingress_of(&traces[1]);
+    main.wait_says("event=\"link up\"");
+    let ends = [&egress, &main];
+    let data = ends.map(|end| end.process.data_bytes());
+    let clean = main.sockets();
+    for service in ["nobody", "no-such", "nobody"] {
+        let refused = ingress(&link).option("--service", service).start();
+        refused.wait_says("event=\"link up\"");
+        crowd(2_000 / LANES / 3, |number| {
+            visit(main.address, number);
+            assert_refused(refused.address, b"hello");
+        });
+    }
+    main.wait_sockets(clean);
+    for trace in &traces {
+        assert_eq!(changes(trace), [""; 0]);
+    }
+    assert_eq!(ends.map(|end| end.process.data_bytes()), data);
+    assert_still_sealed(main);
+    assert_still_sealed(egress);
+    traces.iter().for_each(|trace| drop(std::fs::remove_file(trace)));
 }
 
 #[test]

@@ -212,9 +212,12 @@ impl<'m, C: Carrier> Link<'m, C> {
         self.wanted
     }
 
-    /// The far end is to open no more channels.
+    /// The far end is to open no more channels. One that may not open any yet is not waited for.
     pub fn drain(&mut self) {
-        self.session.drain();
+        match self.session.is_up() || self.session.has_channels() {
+            true => self.session.drain(),
+            false => self.session.close(FailReason::Shutdown, FailReason::Shutdown.name()),
+        }
     }
 
     fn handle_of(&self, slot: Slot) -> Handle {

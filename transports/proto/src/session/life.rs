@@ -162,13 +162,10 @@ impl Session<'_> {
         self.life.owed.ping = true;
     }
 
-    /// The far end is to open no more channels: GOAWAY is owed. Those that are open go on. A far end
-    /// that has not said hello has none, and is not waited for: CLOSE is owed.
+    /// The far end is to open no more channels: GOAWAY is owed. Those that are open go on.
     pub fn drain(&mut self) {
         let is_open = !matches!(self.life.stage, Stage::Down | Stage::Closing | Stage::Closed);
-        if self.life.stage == Stage::Greeting {
-            self.close(FailReason::Shutdown, FailReason::Shutdown.name());
-        } else if is_open && !self.life.draining {
+        if is_open && !self.life.draining {
             self.life.draining = true;
             self.life.owed.goaway = true;
         }
