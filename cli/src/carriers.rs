@@ -6,6 +6,7 @@ use crate::memory::RESOLVER;
 use seaprox::address::Address;
 use seaprox::fail::FailReason;
 use seaprox::sys::{Errno, OwnedFd, RawFd};
+use seaprox_proto::carrier::{Bounds, Carrier, Received};
 use seaprox_proto::dest::{Begun, Connect};
 use seaprox_proto::source::Accept;
 use seaprox_sctp::{Association, Endpoint, Options, Seqpacket, Socket};
@@ -22,22 +23,12 @@ pub struct ToPath {
     pub options: Options,
 }
 
-impl Connect for ToPath {
-    type Carrier = Seqpacket;
-
-    fn begin(&mut self) -> Begun<Seqpacket> {
+impl ToPath {
+    fn begin(&self) -> Begun<Seqpacket> {
         match Seqpacket::connect(self.path, &self.options) {
             Ok(carrier) => Begun::Carrier(carrier),
             Err(errno) => Begun::Failed(reason_of(errno)),
         }
-    }
-
-    fn finish(&mut self, carrier: &mut Seqpacket) -> Result<bool, Errno> {
-        carrier.finish_connect().map(|()| true)
-    }
-
-    fn peer(&self) -> Address {
-        Address::UNIX
     }
 }
 
@@ -81,9 +72,7 @@ impl ToHosts {
     }
 }
 
-impl Connect for ToHosts {
-    type Carrier = Association;
-
+impl ToHosts {
     fn begin(&mut self) -> Begun<Association> {
         let addresses = match self.addresses() {
             Ok(addresses) => addresses,
@@ -100,18 +89,6 @@ impl Connect for ToHosts {
             Err(errno) => Begun::Failed(reason_of(errno)),
         }
     }
-
-    fn finish(&mut self, carrier: &mut Association) -> Result<bool, Errno> {
-        match carrier.finish_connect() {
-            Ok(()) => Ok(true),
-            Err(Errno::INPROGRESS) => Ok(false),
-            Err(errno) => Err(errno),
-        }
-    }
-
-    fn peer(&self) -> Address {
-        self.peer
-    }
 }
 
 /// Why a carrier could not be had, as the log says it.
@@ -127,33 +104,114 @@ fn reason_of(errno: Errno) -> FailReason {
     }
 }
 
-/// Accepts carriers from a socket that listens.
-#[derive(Clone, Copy, Debug)]
-pub struct From<S> {
-    listener: &'static OwnedFd,
-    kind: core::marker::PhantomData<fn() -> S>,
+/// A carrier of either kind, so that the program has one worker for both.
+#[derive(Debug)]
+pub enum AnyCarrier {
+    /// SOCK_SEQPACKET.
+    Seqpacket(Seqpacket),
+    /// SCTP.
+    Association(Association),
 }
 
-impl<S: Socket> From<S> {
-    /// From a socket that listens for as long as the process lives.
-    pub fn new(listener: &'static OwnedFd) -> Self {
-        From { listener, kind: core::marker::PhantomData }
+impl Carrier for AnyCarrier {
+    fn bounds(&self) -> Bounds {
+        match self {
+            AnyCarrier::Seqpacket(carrier) => carrier.bounds(),
+            AnyCarrier::Association(carrier) => carrier.bounds(),
+        }
+    }
+
+    fn fd(&self) -> RawFd {
+        match self {
+            AnyCarrier::Seqpacket(carrier) => carrier.fd(),
+            AnyCarrier::Association(carrier) => carrier.fd(),
+        }
+    }
+
+    fn send(&mut self, stream: u16, packet: &[u8]) -> Result<(), Errno> {
+        match self {
+            AnyCarrier::Seqpacket(carrier) => carrier.send(stream, packet),
+            AnyCarrier::Association(carrier) => carrier.send(stream, packet),
+        }
+    }
+
+    fn receive(&mut self, room: &mut [u8]) -> Result<Received, Errno> {
+        match self {
+            AnyCarrier::Seqpacket(carrier) => carrier.receive(room),
+            AnyCarrier::Association(carrier) => carrier.receive(room),
+        }
     }
 }
 
-impl<S: Socket> Accept for From<S> {
-    type Carrier = S;
+/// Where the program's links lead.
+#[derive(Clone, Copy, Debug)]
+pub enum To {
+    /// A unix socket.
+    Path(ToPath),
+    /// A host.
+    Hosts(ToHosts),
+}
+
+impl Connect for To {
+    type Carrier = AnyCarrier;
+
+    fn begin(&mut self) -> Begun<AnyCarrier> {
+        match self {
+            To::Path(path) => path.begin().map(AnyCarrier::Seqpacket),
+            To::Hosts(hosts) => hosts.begin().map(AnyCarrier::Association),
+        }
+    }
+
+    fn finish(&mut self, carrier: &mut AnyCarrier) -> Result<bool, Errno> {
+        let finished = match carrier {
+            AnyCarrier::Seqpacket(carrier) => carrier.finish_connect(),
+            AnyCarrier::Association(carrier) => carrier.finish_connect(),
+        };
+        match finished {
+            Ok(()) => Ok(true),
+            Err(Errno::INPROGRESS) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn peer(&self) -> Address {
+        match self {
+            To::Path(_) => Address::UNIX,
+            To::Hosts(hosts) => hosts.peer,
+        }
+    }
+}
+
+/// Accepts carriers from a socket that listens.
+#[derive(Clone, Copy, Debug)]
+pub struct From {
+    /// It listens for as long as the process lives.
+    pub listener: &'static OwnedFd,
+    /// It is one of SCTP.
+    pub is_sctp: bool,
+}
+
+impl Accept for From {
+    type Carrier = AnyCarrier;
 
     fn fd(&self) -> RawFd {
         self.listener.as_raw_fd()
     }
 
-    fn accept(&mut self) -> Result<(S, Address), Errno> {
-        S::accept(self.listener)
+    fn accept(&mut self) -> Result<(AnyCarrier, Address), Errno> {
+        match self.is_sctp {
+            true => Association::accept(self.listener)
+                .map(|(carrier, peer)| (AnyCarrier::Association(carrier), peer)),
+            false => Seqpacket::accept(self.listener)
+                .map(|(carrier, peer)| (AnyCarrier::Seqpacket(carrier), peer)),
+        }
     }
 
     fn end(&mut self) {
-        S::stop_listening(self.listener);
+        match self.is_sctp {
+            true => Association::stop_listening(self.listener),
+            false => Seqpacket::stop_listening(self.listener),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::activation::Passed;
 use crate::allow::Allowed;
 use crate::args::{Ask, EgressConfig, IngressConfig};
 use crate::bound::{LINKS, link_channels};
-use crate::carriers::{self, ToHosts, ToPath};
+use crate::carriers::{self, To, ToHosts, ToPath};
 use crate::endpoint::{self, Link, Listen, SctpHost};
 use crate::exit::{ExitCode, fail};
 use crate::fixed::{heard, leak_targets, open, when_full};
@@ -21,12 +21,12 @@ use seaprox::sys::Linux;
 use seaprox::table::Table;
 use seaprox::time::DURATION_MILLIS_MAX;
 use seaprox::worker::Options;
-use seaprox_proto::dest::{Connect, DestOptions, LinkDest};
+use seaprox_proto::dest::{DestOptions, LinkDest};
 use seaprox_proto::message;
 use seaprox_proto::session::{Config, Role};
 use seaprox_proto::source::LinkSource;
 use seaprox_proto::wanted::Wanted;
-use seaprox_sctp::{Association, Endpoint, Seqpacket, Socket};
+use seaprox_sctp::{Association, Endpoint, Socket};
 use seaprox_tcp::{
     Chosen, Dialer, Listener, Listeners, Names, Places, Service, Services, Target, Targets,
 };
@@ -87,39 +87,35 @@ pub fn run_ingress(config: &IngressConfig) -> ExitCode {
     let carrier = carrier_options();
     let session = session_config(Role::Initiator, 0, config.link_timeout_millis);
     let links = Links { memories: Memories::ask(ground.threads), session };
-    match &config.link {
+    let connect = match &config.link {
         Link::Seqpacket(path) => {
-            let path: &'static [u8] = Vec::leak(path.as_bytes().to_vec());
-            let connect = ToPath { path, options: carrier };
-            ground.serve(&at, move |thread, table| {
-                ingress(thread, table, links, listeners, connect, dest_options, options);
-            })
+            To::Path(ToPath { path: Vec::leak(path.as_bytes().to_vec()), options: carrier })
         }
         Link::Sctp { hosts, port } => {
             check_sctp(&config.link);
             ground.resolve(hosts.iter().any(|host| matches!(host, SctpHost::Name(_))));
-            let connect = ToHosts {
+            To::Hosts(ToHosts {
                 hosts: Vec::leak(hosts.clone()),
                 port: *port,
                 udp_port: config.sctp_udp_port,
                 options: carrier,
                 tries: 0,
                 peer: Address::UNKNOWN,
-            };
-            ground.serve(&at, move |thread, table| {
-                ingress(thread, table, links, listeners, connect, dest_options, options);
             })
         }
-    }
+    };
+    ground.serve(&at, move |thread, table| {
+        ingress(thread, table, links, listeners, connect, dest_options, options);
+    })
 }
 
 /// One thread of an ingress.
-fn ingress<A: Connect>(
+fn ingress(
     thread: Thread,
     table: Table<'_>,
     links: Links,
     listeners: &[(seaprox::sys::RawFd, seaprox_tcp::AtEnd)],
-    connect: A,
+    connect: To,
     dest_options: DestOptions,
     options: Options,
 ) {
@@ -149,25 +145,23 @@ pub fn run_egress(config: &EgressConfig) -> ExitCode {
         fail(ExitCode::of(&error), format_args!("{}: {error}", config.link))
     });
     let listener: &'static OwnedFd = Box::leak(Box::new(listener));
-    let is_sctp = matches!(config.link, Link::Sctp { .. });
-    ground.serve(&config.link, move |thread, table| match is_sctp {
-        true => egress::<Association>(thread, table, links, listener, offer, dial_options, options),
-        false => egress::<Seqpacket>(thread, table, links, listener, offer, dial_options, options),
+    let accept = carriers::From { listener, is_sctp: matches!(config.link, Link::Sctp { .. }) };
+    ground.serve(&config.link, move |thread, table| {
+        egress(thread, table, links, accept, offer, dial_options, options);
     })
 }
 
 /// One thread of an egress.
-fn egress<S: Socket>(
+fn egress(
     thread: Thread,
     table: Table<'_>,
     links: Links,
-    listener: &'static OwnedFd,
+    accept: carriers::From,
     offer: Offer,
     dial_options: seaprox_tcp::DialOptions,
     options: Options,
 ) {
     let Some((memories, places)) = links.memories.take(thread.number) else { return };
-    let accept = carriers::From::<S>::new(listener);
     let source = LinkSource::new(accept, memories, links.session);
     let chooser = Chooser(Services::new(offer.services, offer.allowed, places));
     let dialer = Dialer::choosing(Linux, offer.targets, chooser, &RESOLVER, dial_options);

@@ -15,7 +15,7 @@ use crate::signals::{self, Signal, Signals};
 use seaprox::fail::FailReason;
 use seaprox::relay::PipeLimits;
 use seaprox::share::{Order, Share};
-use seaprox::sys::Linux;
+use seaprox::sys::{Linux, Sys};
 use seaprox::table::Table;
 use seaprox::time::DURATION_MILLIS_MAX;
 use seaprox::transport::{Dest, Source};
@@ -108,6 +108,9 @@ impl<'c> Ground<'c> {
         F: FnOnce(Thread, Table<'static>) + Clone + Send + 'static,
     {
         let notifier = Notifier::from_environment();
+        // The first look at the clock is a look for the vDSO, for which rustix asks for heap where
+        // the kernel (before Linux 6.4) has no PR_GET_AUXV.
+        let _ = Linux.now();
         // Leaked, as the threads outlive this function: once a process.
         let gate: &'static Gate = Box::leak(Box::new(Gate::new(self.threads)));
         let Some(tables) = PROXY.claim(self.threads, self.plan.connections) else {

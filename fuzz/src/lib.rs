@@ -12,6 +12,7 @@ mod arguments;
 mod bytes;
 mod completion;
 mod endpoint;
+mod session;
 mod table;
 mod wire;
 
@@ -19,8 +20,9 @@ pub use allow::allow;
 pub use arguments::{arguments, duration};
 pub use completion::completion;
 pub use endpoint::{link, listen, target};
-pub use wire::{demarcator, message};
+pub use session::session;
 pub use table::table;
+pub use wire::{demarcator, message};
 
 /// Makes a program of a function that takes bytes: libFuzzer's, or one that is given files.
 #[macro_export]
@@ -70,5 +72,7 @@ mod tests {
         };
     }
 
-    replayed! { listen target link allow arguments duration completion table message demarcator }
+    replayed! {
+        listen target link allow arguments duration completion table message demarcator session
+    }
 }

@@ -1,17 +1,16 @@
-//! One end of the link: a session, its one outgoing packet, the buffer packets arrive in, and the
-//! users of its channels, who do what the seed says.
+//! One end of the link: a session, its one outgoing packet, the buffer packets arrive in, and
+//! what its users are told.
 
 use crate::run::{Habits, Summary};
 use crate::story::{CONTENTS_BYTES_MAX, Left, Part, Story, contents};
+use crate::users::{client_of, wanted};
 use crate::wire::Wire;
 use seaprox::fail::FailReason;
 use seaprox::sim::Random;
 use seaprox::time::Instant;
 use seaprox_proto::demarcator::Demarcator;
-use seaprox_proto::message::{
-    CHANNELS_MAX, DATA_HEADER_BYTES, Message, PACKET_BYTES, Target, parse,
-};
-use seaprox_proto::session::{Ended, Heard, Refused, Session, Slot};
+use seaprox_proto::message::{DATA_HEADER_BYTES, Message, PACKET_BYTES, Target, parse};
+use seaprox_proto::session::{Ended, Heard, Session, Slot};
 
 /// What both ends and the oracle look at.
 pub(crate) struct World {
@@ -39,7 +38,7 @@ impl World {
         }
     }
 
-    fn maybe(&mut self, chance: u16) -> bool {
+    pub(crate) fn maybe(&mut self, chance: u16) -> bool {
         !self.calm && self.random.chance(chance)
     }
 }
@@ -49,12 +48,12 @@ pub(crate) struct End<'m> {
     pub(crate) session: Session<'m>,
     demarcator: Demarcator,
     buffer: Box<[u8; PACKET_BYTES]>,
-    packet: Vec<u8>,
-    packet_stream: u16,
+    pub(crate) packet: Vec<u8>,
+    pub(crate) packet_stream: u16,
     /// The carrier is gone, as far as this end knows.
     pub(crate) is_down: bool,
     /// CLOSE is owed, and then nothing more.
-    closing: bool,
+    pub(crate) closing: bool,
 }
 
 impl<'m> End<'m> {
@@ -71,9 +70,9 @@ impl<'m> End<'m> {
         }
     }
 
-    pub(crate) fn start(&mut self, now: Instant) {
+    pub(crate) fn start(&mut self, carrier_channels: u16, now: Instant) {
         assert!(self.is_down);
-        self.session.start(CHANNELS_MAX, now);
+        self.session.start(carrier_channels, now);
         (self.is_down, self.closing) = (false, false);
         self.demarcator = Demarcator::new();
         self.packet.clear();
@@ -199,8 +198,10 @@ impl<'m> End<'m> {
                 assert!(self.session.is_broken(slot) && self.session.room(slot) == 0);
                 world.stories[by_slot(&self.session, slot)].stop(end);
             }
-            Heard::Closed(_) => {
-                assert!(world.habits.forges || world.habits.closes, "closed for no reason");
+            Heard::Closed(reason) => {
+                let drains = world.habits.drain > 0 && reason == FailReason::Shutdown;
+                let Habits { forges, closes, .. } = world.habits;
+                assert!(forges || closes || drains, "closed for no reason: {reason}");
                 self.die(world);
             }
         }
@@ -231,175 +232,11 @@ impl<'m> End<'m> {
     }
 
     /// The end is told of once everything before it was read.
-    fn look_for_end(&mut self, serial: usize, slot: Slot, world: &mut World) {
+    pub(crate) fn look_for_end(&mut self, serial: usize, slot: Slot, world: &mut World) {
         if let Some(ended) = self.session.ended(slot) {
             assert!(self.session.stored(slot).is_empty());
             world.stories[serial].end(self.number, ended);
         }
-    }
-
-    /// The users do what they want, or what the seed says.
-    fn act(&mut self, world: &mut World) -> bool {
-        let mut acted = false;
-        let opens = world.habits.open;
-        while world.stories.len() < world.habits.channels_max && world.maybe(opens) {
-            if !self.open(world) {
-                break;
-            }
-            acted = true;
-        }
-        let Habits { drain, closes, .. } = world.habits;
-        if world.maybe(drain) {
-            self.session.drain();
-        }
-        if closes && world.maybe(50) {
-            self.session.close(FailReason::Shutdown, "that is all");
-            self.closing = true;
-            return true;
-        }
-        for nth in 0..world.open.len() {
-            let serial = world.open[nth];
-            let here = world.stories[serial].parts[self.number].as_ref();
-            if here.is_some_and(Part::is_here) {
-                acted |= self.act_as(serial, world);
-            }
-        }
-        acted
-    }
-
-    fn open(&mut self, world: &mut World) -> bool {
-        let serial = world.stories.len();
-        let name = serial.to_string();
-        let target = Target::Name(name.as_bytes(), serial as u16);
-        let stream_is_mine = self.packet.is_empty();
-        let mut out = [0; 64];
-        let room = if world.random.chance(3000) { 20 } else { 64 };
-        // Its packet is one of its own, as on a carrier with streams.
-        if !stream_is_mine && !self.flush(world) {
-            return false;
-        }
-        let client = Some(client_of(serial));
-        let can_open = self.session.can_open();
-        match self.session.open(serial as u32, target, client, &mut out[..room], world.now) {
-            Ok((slot, bytes)) => {
-                assert!(can_open && bytes <= room);
-                let mut part = Part::new(slot, world.now);
-                part.wanted = wanted(&world.habits, &mut world.random);
-                let mut parts = [None, None];
-                parts[self.number] = Some(part);
-                world.stories.push(Story { serial, opener: self.number, parts });
-                world.open.push(serial);
-                self.packet.extend_from_slice(&out[..bytes]);
-                self.packet_stream = self.session.stream_of(slot);
-                self.session.wait(slot);
-                world.summary.channels += 1;
-                true
-            }
-            Err(Refused::NoRoom) => {
-                assert!(room < 40 && can_open);
-                false
-            }
-            Err(Refused::Because(_)) => {
-                assert!(!can_open);
-                false
-            }
-        }
-    }
-
-    /// One user's turn; it is there.
-    fn act_as(&mut self, serial: usize, world: &mut World) -> bool {
-        let Habits { abort, stop, leave, stall, stall_millis_max, refuse, more, .. } = world.habits;
-        let now = world.now;
-        let slot = world.stories[serial].part(self.number).slot;
-        if world.maybe(abort) {
-            self.leave(serial, Some(FailReason::Idle), world);
-            return true;
-        }
-        if world.maybe(leave) {
-            self.leave(serial, None, world);
-            return true;
-        }
-        if world.maybe(stall) {
-            let millis = world.random.scaled(stall_millis_max) as u32;
-            world.stories[serial].part(self.number).stalled_until = now.after(millis);
-        }
-        if world.maybe(stop) {
-            self.session.stop(slot, FailReason::HalfClosed);
-            let part = world.stories[serial].part(self.number);
-            part.cut_off();
-            part.stopped = Some(FailReason::HalfClosed);
-        }
-        if world.maybe(more) {
-            let bytes = wanted(&world.habits, &mut world.random);
-            let part = world.stories[serial].part(self.number);
-            if !part.finished && part.wanted - part.sent <= bytes {
-                part.wanted += bytes;
-                self.session.wait(slot);
-            }
-        }
-        if let Some(at) = world.stories[serial].part(self.number).answers_at {
-            if at > now && !world.calm {
-                return false;
-            }
-            if world.maybe(refuse) {
-                self.leave(serial, Some(FailReason::ConnectionRefused), world);
-            } else {
-                world.stories[serial].part(self.number).answers_at = None;
-                self.session.accept(slot);
-            }
-            return true;
-        }
-        let read = self.read(serial, slot, world);
-        self.finish_or_leave(serial, slot, world) || read
-    }
-
-    fn read(&mut self, serial: usize, slot: Slot, world: &mut World) -> bool {
-        let mut left = world.random.scaled(1 << 18);
-        let mut went_on = false;
-        if world.stories[serial].part(self.number).stalled_until > world.now {
-            return false;
-        }
-        while left > 0 {
-            let stored = self.session.stored(slot);
-            if stored.is_empty() {
-                break;
-            }
-            let bytes = stored.len().min(left);
-            world.stories[serial].deliver(self.number, &stored[..bytes], world.now);
-            world.summary.bytes += bytes as u64;
-            self.session.consume(slot, bytes, world.now);
-            left -= bytes;
-            went_on = true;
-        }
-        self.look_for_end(serial, slot, world);
-        went_on
-    }
-
-    fn finish_or_leave(&mut self, serial: usize, slot: Slot, world: &mut World) -> bool {
-        let ends = world.habits.end;
-        let part = world.stories[serial].part(self.number);
-        let is_cut = part.told_stopped || matches!(part.told_ended, Some(Ended::Reset(_)));
-        let said_all = part.sent == part.wanted || is_cut;
-        let (finished, ended) = (part.finished || is_cut, part.told_ended.is_some());
-        if said_all && !finished && (world.calm || world.maybe(ends)) {
-            self.session.finish(slot);
-            world.stories[serial].part(self.number).finished = true;
-            return true;
-        }
-        if finished && ended && (world.calm || world.maybe(ends)) {
-            self.leave(serial, None, world);
-            return true;
-        }
-        false
-    }
-
-    fn leave(&mut self, serial: usize, reason: Option<FailReason>, world: &mut World) {
-        world.trace(|| format!("{} leaves {serial}: {reason:?}", self.number));
-        let part = world.stories[serial].part(self.number);
-        part.cut_off();
-        part.left = Some(reason.map_or(Left::InOrder, Left::Aborted));
-        self.session.close_channel(part.slot, reason);
-        assert_eq!(self.session.room(part.slot), 0, "it is nobody's now");
     }
 
     /// Packs and sends what is owed and what is wanted, until the carrier is full or nothing is left.
@@ -484,7 +321,7 @@ impl<'m> End<'m> {
     }
 
     /// Sends the packet; `false`: the carrier is full.
-    fn flush(&mut self, world: &mut World) -> bool {
+    pub(crate) fn flush(&mut self, world: &mut World) -> bool {
         let wire = &mut world.wires[self.number];
         if self.packet.is_empty() {
             return true;
@@ -503,8 +340,8 @@ impl<'m> End<'m> {
         if !habits.forges || !self.session.is_up() || !self.packet.is_empty() || !world.maybe(400) {
             return;
         }
-        let beyond = habits.peer_channels_max[1 - self.number] as u16;
-        let channel = seaprox_proto::message::ChannelId::new(self.number == 0, 0, beyond);
+        let beyond = habits.peer_channels_max[1 - self.number].min(habits.carrier_channels);
+        let channel = seaprox_proto::message::ChannelId::new(self.number == 0, 0, beyond as u16);
         let target = Target::Service(b"one too many");
         let message = Message::Open { channel, credit: 0, target, client: None };
         let mut out = [0; 64];
@@ -522,15 +359,3 @@ impl<'m> End<'m> {
 
 /// What any owed message of a channel needs, and the link's longest: CLOSE.
 const CONTROL_BYTES_MAX: usize = 80;
-
-fn client_of(serial: usize) -> core::net::SocketAddr {
-    ([10, 0, (serial >> 8) as u8, serial as u8], 1000 + serial as u16).into()
-}
-
-fn wanted(habits: &Habits, random: &mut Random) -> u64 {
-    match random.below(8) {
-        0 => 0,
-        1 | 2 => random.below(habits.bytes_max) as u64,
-        _ => random.scaled(habits.bytes_max) as u64,
-    }
-}

@@ -8,6 +8,7 @@
 mod end;
 mod run;
 mod story;
+mod users;
 mod wire;
 
 use run::{Memories, Summary};

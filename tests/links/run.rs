@@ -5,6 +5,7 @@ use crate::story::{Part, Story};
 use crate::wire::{Weather, Wire};
 use seaprox::sim::Random;
 use seaprox::time::Instant;
+use seaprox_proto::message::CHANNELS_MAX;
 use seaprox_proto::session::{Config, Holdings, Memory, Role, Session};
 use std::ops::AddAssign;
 
@@ -49,6 +50,8 @@ impl AddAssign for Summary {
 pub(crate) struct Habits {
     pub(crate) streams: bool,
     pub(crate) peer_channels_max: [usize; 2],
+    /// How many channels of each end the carrier has streams for.
+    pub(crate) carrier_channels: usize,
     pub(crate) channels_max: usize,
     pub(crate) packet_bytes_max: usize,
     pub(crate) bytes_max: usize,
@@ -106,6 +109,7 @@ impl Circumstances {
             habits: Habits {
                 streams: random.below(2) == 0,
                 peer_channels_max,
+                carrier_channels: random.pick(&[1, 3, 20, CHANNELS_MAX as usize]),
                 channels_max: random.between(1, 100),
                 packet_bytes_max: random.pick(&[100, 128, 700, 4096, 16_384, 16_384]),
                 bytes_max: random.scaled(1 << 20),
@@ -261,7 +265,9 @@ impl Run<'_> {
                 world.trace(|| "a new link".into());
                 world.wires.iter_mut().for_each(Wire::cut);
                 world.is_silent = false;
-                self.ends.iter_mut().for_each(|end| end.start(world.now));
+                self.ends
+                    .iter_mut()
+                    .for_each(|end| end.start(world.habits.carrier_channels as u16, world.now));
                 true
             }
             [false, false] if !world.is_silent && world.random.chance(die) => {

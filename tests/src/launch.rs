@@ -1,6 +1,6 @@
 //! Starts the program, and ends it.
 
-use crate::peer::{connect, vacant_address};
+use crate::peer::{connect, vacant_address, vacant_port};
 use crate::process::{Process, Signal};
 use crate::program::program;
 use crate::{PATIENCE, eventually};
@@ -33,8 +33,9 @@ const EGRESS_OPTIONS: [&str; 3] = ["--connect-timeout", "--prefer-ipv4", "--pref
 
 impl Launch {
     /// `seaprox static`, on a vacant address, to `target`; one thread, unless said otherwise. With
-    /// SEAPROX_TESTS_LINK set, to what an ingress needs before a name (`seqpacket:@`), an ingress
-    /// and an egress take its place: whoever tests sees no difference.
+    /// SEAPROX_TESTS_LINK set, to what an ingress needs before a name (`seqpacket:@`) or before a
+    /// port (`sctp:127.0.0.1:`), an ingress and an egress take its place: whoever tests sees no
+    /// difference.
     pub fn to(target: impl ToString) -> Self {
         Launch {
             listen: None,
@@ -285,10 +286,14 @@ impl Drop for Egress {
     }
 }
 
-/// Whether the proxies of this run are two ends of a link: the start of a link's name.
+/// Whether the proxies of this run are two ends of a link: a link's name, of which the variable has
+/// the start.
 fn link() -> Option<String> {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let start = std::env::var("SEAPROX_TESTS_LINK").ok()?;
+    if start.starts_with("sctp:") {
+        return Some(format!("{start}{}", vacant_port()));
+    }
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     Some(format!("{start}seaprox-tests-{}-{number}", std::process::id()))
 }

@@ -73,19 +73,28 @@ impl Namespace {
     /// # Panics
     /// `work` does.
     pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let path = format!("/run/netns/{}", self.name);
-        thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                let file = File::open(path).expect("the namespace is there");
-                setns(file, CloneFlags::CLONE_NEWNET).expect("root may enter a namespace");
-                work()
-            });
-            match inside.join() {
-                Ok(value) => value,
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        })
+        within(&self.name, work)
     }
+}
+
+/// Runs `work` on a thread in the namespace of this name; its threads are there too, and a socket
+/// it makes stays there wherever it is used.
+///
+/// # Panics
+/// `work` does.
+pub fn within<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> T {
+    let path = format!("/run/netns/{name}");
+    thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            let file = File::open(path).expect("the namespace is there");
+            setns(file, CloneFlags::CLONE_NEWNET).expect("root may enter a namespace");
+            work()
+        });
+        match inside.join() {
+            Ok(value) => value,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 impl Default for Namespace {

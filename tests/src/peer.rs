@@ -344,6 +344,8 @@ where
     F: Fn(TcpStream) + Send + Sync + 'static,
 {
     let serve = std::sync::Arc::new(serve);
+    // Somebody may have taken clients from it before, with patience.
+    listener.set_nonblocking(false).expect("a listener can be made blocking");
     set_backlog(&listener, 4096);
     thread::spawn(move || {
         for stream in listener.incoming() {

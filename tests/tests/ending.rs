@@ -175,6 +175,8 @@ fn a_reset_after_a_fin_is_a_reset() {
 fn everything_said_before_a_reset_arrives() {
     for length in [1, 100, 20 * KIB, 70_000, 300 * KIB, MIB] {
         each_way(|mut one, mut other| {
+            // It is connected for the program too: who resets before that is nobody's client.
+            assert_echo(&mut one, &mut other);
             let reader = thread::spawn(move || read_to_end(&mut other));
             one.write_all(&pattern(7, length)).unwrap();
             wait_acknowledged(&one);
@@ -190,6 +192,7 @@ fn everything_said_before_a_reset_arrives() {
 #[test]
 fn everything_said_before_a_reset_arrives_at_a_late_reader() {
     each_way(|mut one, mut other| {
+        assert_echo(&mut one, &mut other);
         one.write_all(&pattern(8, 50 * KIB)).unwrap();
         wait_acknowledged(&one);
         reset(one);

@@ -47,7 +47,7 @@ pub struct IngressConfig {
     pub sctp_udp_port: Option<u16>,
     /// What becomes of clients above the limit.
     pub when_full: WhenFull,
-    /// How it runs. The time to connect begins when the link is up.
+    /// How it runs. The time to connect is the link's.
     pub common: Common,
 }
 

@@ -36,7 +36,7 @@ fn defaults_are_those_of_the_help() {
             link_timeout_millis: 15_000,
             sctp_udp_port: None,
             when_full: WhenFull::Wait,
-            common: Common { connect_timeout_millis: Some(30_000), ..COMMON },
+            common: Common { connect_timeout_millis: Some(10_000), ..COMMON },
         }
     );
     assert_eq!(

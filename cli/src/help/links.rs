@@ -101,11 +101,11 @@ pub(super) fn ingress_command(bounds: Bounds) -> Command {
         .arg(socket_buffer())
         .arg(
             value("connect-timeout", "TIME")
-                .default_value("30s")
-                .help("Give up when the egress has reached no target within TIME")
+                .default_value("10s")
+                .help("Give an attempt to connect the link up after TIME")
                 .long_help(
-                    "Give up when the egress has reached no target within TIME from when it was\n\
-                    asked. The time for each single target is the egress's own option.\n\
+                    "Give an attempt to connect the link up after TIME; the next follows, for ever.\n\
+                    How long a target may take is the egress's own option.\n\
                     Times are like 500ms, 3s, 2m, 1h, or `off`",
                 ),
         )

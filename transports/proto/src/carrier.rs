@@ -4,27 +4,35 @@
 //! Invariant: a packet is sent and received whole, once and unchanged, and packets of one stream
 //! arrive in the order they were sent in; or the carrier says that it is gone.
 
-use crate::message::CHANNELS_MAX;
-#[cfg(doc)]
-use crate::message::PACKET_BYTES;
+use crate::message::{CHANNELS_MAX, PACKET_BYTES};
 use seaprox::sys::{Errno, RawFd};
+
+/// What a carrier can do, once it is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Whether packets travel on streams that are not ordered among each other (SCTP); then a
+    /// packet is of one stream. Without streams there is only stream 0.
+    pub streams: bool,
+    /// How many channels each end may open: there may be fewer streams than were asked for.
+    pub channels_max: u16,
+    /// The longest packet that is to be sent, in bytes: at most [`PACKET_BYTES`], and enough for any
+    /// control message.
+    pub sent_bytes_max: usize,
+}
+
+impl Bounds {
+    /// Of one stream for everything.
+    pub const ORDERED: Bounds =
+        Bounds { streams: false, channels_max: CHANNELS_MAX, sent_bytes_max: PACKET_BYTES };
+}
 
 /// Moves packets.
 pub trait Carrier {
-    /// Whether packets travel on streams that are not ordered among each other (SCTP); then a
-    /// packet is of one stream. Without streams there is only stream 0.
-    const STREAMS: bool;
-
-    /// The longest packet that is sent, at most [`PACKET_BYTES`].
-    const SENT_BYTES_MAX: usize;
+    /// What it can do; asked once, when it is connected.
+    fn bounds(&self) -> Bounds;
 
     /// The descriptor, to be registered edge-triggered for reading and writing.
     fn fd(&self) -> RawFd;
-
-    /// How many channels each end may open: there may be fewer streams than were asked for.
-    fn channels_max(&self) -> u16 {
-        CHANNELS_MAX
-    }
 
     /// Sends a whole packet on a stream, or nothing.
     ///

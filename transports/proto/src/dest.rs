@@ -43,6 +43,17 @@ pub enum Begun<C> {
     Failed(FailReason),
 }
 
+impl<C> Begun<C> {
+    /// The same, of another type.
+    pub fn map<D>(self, change: impl FnOnce(C) -> D) -> Begun<D> {
+        match self {
+            Begun::Carrier(carrier) => Begun::Carrier(change(carrier)),
+            Begun::Waiting => Begun::Waiting,
+            Begun::Failed(reason) => Begun::Failed(reason),
+        }
+    }
+}
+
 /// How a [`LinkDest`] behaves.
 #[derive(Clone, Copy, Debug)]
 pub struct DestOptions {

@@ -7,7 +7,7 @@
 //! unread, or bytes of it neither passed on nor stored. A handle of before the link died is of another
 //! epoch, and leads nowhere.
 
-use crate::carrier::{Carrier, Received};
+use crate::carrier::{Bounds, Carrier, Received};
 use crate::demarcator::Demarcator;
 use crate::message::{DATA_HEADER_BYTES, PACKET_BYTES, Target, parse};
 use crate::session::{Config, Ended, Heard, Memory, Refused, Session, Slot};
@@ -57,10 +57,11 @@ impl<const CHANNELS: usize, const CHUNKS: usize> LinkMemory<CHANNELS, CHUNKS> {
     pub fn link<C: Carrier>(&mut self, number: u32, config: Config) -> Link<'_, C> {
         debug_assert!(number < LINKS_MAX);
         Link {
-            session: self.session.session(Config { streams: C::STREAMS, ..config }),
+            session: self.session.session(config),
             number,
             epoch: 0,
             carrier: None,
+            bounds: Bounds::ORDERED,
             grave: None,
             peer: Address::UNKNOWN,
             untold: None,
@@ -151,6 +152,7 @@ pub struct Link<'m, C> {
     /// How many times it died.
     epoch: u32,
     carrier: Option<C>,
+    bounds: Bounds,
     /// A carrier that is of no more use, open until the turn is over.
     grave: Option<C>,
     peer: Address,
@@ -181,7 +183,9 @@ impl<'m, C: Carrier> Link<'m, C> {
     /// The carrier is up, and leads to `peer`.
     pub fn start(&mut self, carrier: C, peer: Address, now: Instant) {
         debug_assert!(self.is_down() && self.outgoing.filled == 0);
-        self.session.start(carrier.channels_max(), now);
+        self.bounds = carrier.bounds();
+        self.session.set_streams(self.bounds.streams);
+        self.session.start(self.bounds.channels_max, now);
         self.carrier = Some(carrier);
         self.peer = peer;
         self.incoming.demarcator = Demarcator::new();
@@ -367,7 +371,7 @@ impl<'m, C: Carrier> Link<'m, C> {
             }
             let before = self.outgoing.filled;
             self.outgoing.stream = stream;
-            let out = &mut self.outgoing.packet[before..C::SENT_BYTES_MAX];
+            let out = &mut self.outgoing.packet[before..self.bounds.sent_bytes_max];
             self.outgoing.filled += self.session.emit_control(out, Some(stream));
             if self.outgoing.filled == before && !self.send() {
                 break;
@@ -391,14 +395,14 @@ impl<'m, C: Carrier> Link<'m, C> {
             return Err(Refused::Because(FailReason::Unreachable));
         }
         // On a stream that is not known before: in a packet of its own.
-        if C::STREAMS && !self.send() {
+        if self.bounds.streams && !self.send() {
             return Err(Refused::NoRoom);
         }
         loop {
             if self.outgoing.blocked {
                 return Err(Refused::NoRoom);
             }
-            let out = &mut self.outgoing.packet[self.outgoing.filled..C::SENT_BYTES_MAX];
+            let out = &mut self.outgoing.packet[self.outgoing.filled..self.bounds.sent_bytes_max];
             match self.session.open(side.number() + 1, target, client, out, self.now) {
                 Ok((slot, bytes)) => {
                     self.outgoing.filled += bytes;
@@ -491,7 +495,7 @@ impl<'m, C: Carrier> Link<'m, C> {
         }
         let turn = match self.session.somebody_waits() {
             true => self.session.deficit(slot) as usize,
-            false => C::SENT_BYTES_MAX,
+            false => self.bounds.sent_bytes_max,
         };
         let stream = self.session.stream_of(slot);
         if turn == 0 || !self.make_room(stream, ROOM_BYTES_MIN) {
@@ -499,7 +503,7 @@ impl<'m, C: Carrier> Link<'m, C> {
             return Room::Full;
         }
         let start = self.outgoing.filled + DATA_HEADER_BYTES;
-        let bytes = credit.min(turn).min(C::SENT_BYTES_MAX - start);
+        let bytes = credit.min(turn).min(self.bounds.sent_bytes_max - start);
         Room::Bytes(&mut self.outgoing.packet[start..start + bytes])
     }
 
@@ -511,7 +515,7 @@ impl<'m, C: Carrier> Link<'m, C> {
         self.outgoing.stream = self.session.stream_of(slot);
         self.outgoing.packet[filled..filled + DATA_HEADER_BYTES].copy_from_slice(&header);
         self.outgoing.filled += DATA_HEADER_BYTES + bytes;
-        if C::SENT_BYTES_MAX - self.outgoing.filled < ROOM_BYTES_MIN {
+        if self.bounds.sent_bytes_max - self.outgoing.filled < ROOM_BYTES_MIN {
             self.send();
         }
     }
@@ -521,8 +525,10 @@ impl<'m, C: Carrier> Link<'m, C> {
         if self.outgoing.blocked {
             return false;
         }
-        let other = C::STREAMS && self.outgoing.stream != stream;
-        if self.outgoing.filled > 0 && (other || C::SENT_BYTES_MAX - self.outgoing.filled < bytes) {
+        let other = self.bounds.streams && self.outgoing.stream != stream;
+        if self.outgoing.filled > 0
+            && (other || self.bounds.sent_bytes_max - self.outgoing.filled < bytes)
+        {
             return self.send();
         }
         true

@@ -186,6 +186,8 @@ mod tests {
 
     const CHUNKS: usize = 6;
 
+    const ACTIONS: usize = if cfg!(miri) { 10 } else { 60 };
+
     #[derive(Clone, Debug)]
     enum Action {
         Push(usize, usize),
@@ -202,7 +204,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 256 }))]
         #[test]
-        fn queues_are_queues_and_share_the_chunks(actions in prop::collection::vec(action(), 0..60)) {
+        fn queues_are_queues_and_share_the_chunks(actions in prop::collection::vec(action(), 0..ACTIONS)) {
             let mut chunks = Box::new([[0; CHUNK_BYTES]; CHUNKS]);
             let mut next = [9; CHUNKS];
             let mut pool = Pool::new(&mut chunks[..], &mut next);

@@ -118,7 +118,7 @@ pub enum Role {
 pub struct Config {
     /// Which end it is.
     pub role: Role,
-    /// Whether packets travel on streams, see [`crate::carrier::Carrier::STREAMS`].
+    /// Whether packets travel on streams, see [`crate::carrier::Bounds`].
     pub streams: bool,
     /// How many channels the far end may have open; lowered to what was compiled in.
     pub peer_channels_max: u16,
@@ -208,6 +208,11 @@ pub struct Session<'m> {
 }
 
 impl Session<'_> {
+    /// Whether the next carrier has streams; to be said before [`Session::start`].
+    pub fn set_streams(&mut self, streams: bool) {
+        self.config.streams = streams;
+    }
+
     /// The carrier is up, and has streams for so many channels of each end: HELLO is owed. Everything
     /// of before is gone, all channels are vacant. O(records used since the last start).
     pub fn start(&mut self, carrier_channels: u16, now: Instant) {
@@ -241,6 +246,11 @@ impl Session<'_> {
     /// has delivered all its bytes, and until its user is gone.
     pub fn has_channels(&self) -> bool {
         self.lists.open != [0, 0]
+    }
+
+    /// Whether this end is closing the link, or has.
+    pub fn is_ending(&self) -> bool {
+        matches!(self.life.stage, Stage::Closing | Stage::Closed)
     }
 
     /// What this end says of itself.

@@ -11,7 +11,7 @@ use rustix::fd::{AsFd, AsRawFd};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, ipproto, sockopt};
 use seaprox::address::Address;
 use seaprox::sys::{Errno, OwnedFd, RawFd};
-use seaprox_proto::carrier::{Carrier, Received};
+use seaprox_proto::carrier::{Bounds, Carrier, Received};
 
 /// An SCTP socket that connects, or is connected.
 #[derive(Debug)]
@@ -138,19 +138,19 @@ impl Socket for Association {
 }
 
 impl Carrier for Association {
-    const STREAMS: bool = true;
-
-    /// While one is sent nothing else is: without interleaving (RFC 8260) a long one would hold up
-    /// all other streams.
-    const SENT_BYTES_MAX: usize = 16_384;
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            streams: true,
+            // Without an association there are none, and it ends soon.
+            channels_max: self.streams().map_or(0, Streams::channels),
+            // While one is sent nothing else is: without interleaving (RFC 8260) a long one would
+            // hold up all other streams.
+            sent_bytes_max: 16_384,
+        }
+    }
 
     fn fd(&self) -> RawFd {
         self.fd.as_raw_fd()
-    }
-
-    fn channels_max(&self) -> u16 {
-        // Without an association there are none, and it ends soon.
-        self.streams().map_or(0, Streams::channels)
     }
 
     fn send(&mut self, stream: u16, packet: &[u8]) -> Result<(), Errno> {

@@ -10,8 +10,7 @@ use rustix::net::{
 };
 use seaprox::address::Address;
 use seaprox::sys::{Errno, OwnedFd, RawFd, unix_address};
-use seaprox_proto::carrier::{Carrier, Received};
-use seaprox_proto::message::PACKET_BYTES;
+use seaprox_proto::carrier::{Bounds, Carrier, Received};
 
 /// A SOCK_SEQPACKET unix socket that is connected.
 #[derive(Debug)]
@@ -84,11 +83,11 @@ impl Socket for Seqpacket {
 }
 
 impl Carrier for Seqpacket {
-    const STREAMS: bool = false;
-
-    /// Each costs a call at both ends: half as long ones cost a quarter more CPU time a byte, longer
-    /// ones gain nothing.
-    const SENT_BYTES_MAX: usize = PACKET_BYTES;
+    /// Long packets: each costs a call at both ends. Half as long ones cost a quarter more CPU time a
+    /// byte, longer ones gain nothing.
+    fn bounds(&self) -> Bounds {
+        Bounds::ORDERED
+    }
 
     fn fd(&self) -> RawFd {
         self.fd.as_raw_fd()
