@@ -25,14 +25,16 @@ const KIB: usize = 1024;
 
 /// Where clients go to, in `a`.
 const CLIENTS: &str = "127.0.0.1:8000";
-/// Where the egress goes to, in `b`.
-const BACKEND: &str = "127.0.0.1:9000";
 /// One path, and both.
 const ONE_PATH: &str = "sctp:10.1.0.2:7000";
 const TWO_PATHS: &str = "sctp:10.1.0.2:7000,10.2.0.2";
 
-/// Both namespaces and the paths between them, until dropped; one test at a time has them.
-struct Network(#[allow(dead_code, reason = "held")] MutexGuard<'static, ()>);
+/// Both namespaces and the paths between them; one test at a time has them. They are made once, as
+/// that takes seconds.
+struct Network(#[allow(dead_code, reason = "held")] MutexGuard<'static, bool>);
+
+/// The paths are not as they were made.
+static CHANGED: AtomicBool = AtomicBool::new(false);
 
 /// A function of tests/vm/network.sh.
 fn call(words: &[&str]) -> String {
@@ -43,20 +45,25 @@ fn call(words: &[&str]) -> String {
 
 impl Network {
     fn new() -> Option<Network> {
-        static NETWORK: Mutex<()> = Mutex::new(());
+        static IS_UP: Mutex<bool> = Mutex::new(false);
         if std::env::var_os("SEAPROX_VM").is_none() {
             println!("skipped: the network is not ours to change");
             return None;
         }
-        let guard = NETWORK.lock().unwrap_or_else(PoisonError::into_inner);
-        call(&["network_up"]);
-        Some(Network(guard))
+        let mut is_up = IS_UP.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*is_up {
+            call(&["network_up"]);
+        } else if CHANGED.swap(false, Ordering::Relaxed) {
+            call(&["network_plain"]);
+        }
+        *is_up = true;
+        Some(Network(is_up))
     }
-}
 
-impl Drop for Network {
-    fn drop(&mut self) {
-        call(&["network_down"]);
+    /// Calls a function that makes a path another than it was.
+    fn change(words: &[&str]) {
+        CHANGED.store(true, Ordering::Relaxed);
+        call(words);
     }
 }
 
@@ -126,13 +133,14 @@ struct Way {
     ingress: Running,
     egress: Running,
     link: &'static str,
+    target: String,
     /// The last, so that it outlives both.
     #[allow(dead_code, reason = "held")]
     network: Network,
 }
 
-fn egress(link: &str) -> Running {
-    Running::new("b", &["egress", link, BACKEND, "--log-connections"])
+fn egress(link: &str, target: &str) -> Running {
+    Running::new("b", &["egress", link, target, "--log-connections"])
 }
 
 fn ingress(link: &str, options: &[&str]) -> Running {
@@ -141,12 +149,13 @@ fn ingress(link: &str, options: &[&str]) -> Running {
 
 impl Way {
     /// With the link up.
-    fn new(network: Network, link: &'static str, options: &[&str]) -> Way {
-        let egress = egress(link);
+    fn new(network: Network, backend: &TcpListener, link: &'static str, options: &[&str]) -> Way {
+        let target = backend.local_addr().expect("a listener has an address").to_string();
+        let egress = egress(link, &target);
         let ingress = ingress(link, options);
         ingress.wait_says("event=\"link up\"");
         egress.wait_says("event=\"link up\"");
-        Way { ingress, egress, link, network }
+        Way { ingress, egress, link, target, network }
     }
 
     /// No link was lost.
@@ -168,7 +177,7 @@ impl Way {
 
 /// A listener where the egress goes to.
 fn backend() -> TcpListener {
-    within("b", || TcpListener::bind(BACKEND).expect("the address is vacant"))
+    within("b", || TcpListener::bind("127.0.0.1:0").expect("there are ports"))
 }
 
 fn client() -> TcpStream {
@@ -230,8 +239,9 @@ fn talk_all(count: u64, first_seed: u64, length: usize) {
 #[test]
 fn two_hundred_channels_at_once_both_ways() {
     let Some(network) = Network::new() else { return };
-    serve_on(backend(), exchange);
-    let way = Way::new(network, ONE_PATH, &[]);
+    let backend = backend();
+    let way = Way::new(network, &backend, ONE_PATH, &[]);
+    serve_on(backend, exchange);
     talk_all(200, 1, 40 * KIB);
     way.assert_empty();
     // The same places again.
@@ -244,7 +254,7 @@ fn two_hundred_channels_at_once_both_ways() {
 fn each_direction_ends_by_itself() {
     let Some(network) = Network::new() else { return };
     let backend = backend();
-    let way = Way::new(network, ONE_PATH, &[]);
+    let way = Way::new(network, &backend, ONE_PATH, &[]);
     for number in 0..2 {
         let (client, server) = pair(&backend);
         let (mut one, mut other) = if number == 0 { (client, server) } else { (server, client) };
@@ -268,7 +278,7 @@ fn each_direction_ends_by_itself() {
 fn one_who_does_not_read_holds_up_nobody() {
     let Some(network) = Network::new() else { return };
     let backend = backend();
-    let way = Way::new(network, ONE_PATH, &[]);
+    let way = Way::new(network, &backend, ONE_PATH, &[]);
     let (slow_reader, slow) = pair(&backend);
     let sent = fill(&slow, 77);
     serve_on(backend, exchange);
@@ -307,14 +317,14 @@ fn assert_all_reset(streams: impl Iterator<Item = TcpStream>) {
 fn an_egress_that_is_killed_comes_back() {
     let Some(network) = Network::new() else { return };
     let backend = backend();
-    let mut way = Way::new(network, ONE_PATH, &[]);
+    let mut way = Way::new(network, &backend, ONE_PATH, &[]);
     let pairs = busy(&backend, 20);
     way.egress.kill();
     assert_all_reset(pairs.into_iter().map(|(client, _)| client));
     way.ingress.wait_connections(0);
     // It waits for the link.
     let waiting = client();
-    way.egress = egress(way.link);
+    way.egress = egress(way.link, &way.target);
     serve_on(backend, exchange);
     talk(waiting, 5, 10 * KIB);
     talk_all(20, 6, 40 * KIB);
@@ -325,7 +335,7 @@ fn an_egress_that_is_killed_comes_back() {
 fn an_ingress_that_is_killed_leaves_nothing() {
     let Some(network) = Network::new() else { return };
     let backend = backend();
-    let mut way = Way::new(network, ONE_PATH, &[]);
+    let mut way = Way::new(network, &backend, ONE_PATH, &[]);
     let pairs = busy(&backend, 20);
     way.ingress.kill();
     assert_all_reset(pairs.into_iter().map(|(_, server)| server));
@@ -341,19 +351,19 @@ fn an_ingress_that_is_killed_leaves_nothing() {
 fn an_egress_that_vanishes_is_found_dead() {
     let Some(network) = Network::new() else { return };
     let backend = backend();
-    let mut way = Way::new(network, TWO_PATHS, &[]);
+    let mut way = Way::new(network, &backend, TWO_PATHS, &[]);
     let pairs = busy(&backend, 4);
-    call(&["blackhole", "1"]);
-    call(&["blackhole", "2"]);
+    Network::change(&["blackhole", "1"]);
+    Network::change(&["blackhole", "2"]);
     way.egress.kill();
     for (client, _) in &pairs {
         let mut client = client;
         client.write_all(b"anybody?").unwrap();
     }
     assert_all_reset(pairs.into_iter().map(|(client, _)| client));
-    call(&["restore", "1"]);
-    call(&["restore", "2"]);
-    way.egress = egress(way.link);
+    Network::change(&["restore", "1"]);
+    Network::change(&["restore", "2"]);
+    way.egress = egress(way.link, &way.target);
     serve_on(backend, exchange);
     talk_all(4, 6, 40 * KIB);
     way.assert_empty();
@@ -363,10 +373,11 @@ fn an_egress_that_vanishes_is_found_dead() {
 fn loss_and_delay_change_no_byte() {
     let Some(network) = Network::new() else { return };
     for path in ["1", "2"] {
-        call(&["netem", path, "loss", "1%", "delay", "20ms"]);
+        Network::change(&["netem", path, "loss", "1%", "delay", "20ms"]);
     }
-    serve_on(backend(), exchange);
-    let way = Way::new(network, TWO_PATHS, &[]);
+    let backend = backend();
+    let way = Way::new(network, &backend, TWO_PATHS, &[]);
+    serve_on(backend, exchange);
     talk_all(20, 1, 60 * KIB);
     way.assert_held();
     way.assert_empty();
@@ -395,7 +406,7 @@ fn longest_echo(client: &mut TcpStream, over: &AtomicBool) -> Duration {
 fn a_path_that_goes_dark_is_left() {
     let Some(network) = Network::new() else { return };
     let backend = backend();
-    let way = Way::new(network, TWO_PATHS, &[]);
+    let way = Way::new(network, &backend, TWO_PATHS, &[]);
     let (mut client, server) = pair(&backend);
     thread::spawn(move || echo(server));
     serve_on(backend, exchange);
@@ -405,15 +416,17 @@ fn a_path_that_goes_dark_is_left() {
     thread::scope(|scope| {
         let echoes = scope.spawn(|| longest_echo(&mut client, &over));
         let before = packets("2");
-        call(&["blackhole", "1"]);
-        // In the middle of more than that.
-        talk_all(4, 1, 100 * KIB);
+        let bulk = scope.spawn(|| talk_all(4, 1, 2_000 * KIB));
+        thread::sleep(Duration::from_millis(100));
+        assert!(!bulk.is_finished(), "there is nothing to be in the middle of");
+        Network::change(&["blackhole", "1"]);
+        bulk.join().expect("it goes on");
         assert!(packets("2") - before > 100, "path 2 did not take over");
-        call(&["restore", "1"]);
+        Network::change(&["restore", "1"]);
         // Until a heartbeat has found it again.
         thread::sleep(Duration::from_millis(2_500));
         let before = packets("1");
-        call(&["blackhole", "2"]);
+        Network::change(&["blackhole", "2"]);
         talk_all(4, 10, 100 * KIB);
         assert!(packets("1") - before > 100, "path 1 did not take over");
         over.store(true, Ordering::Relaxed);
@@ -435,7 +448,7 @@ fn packets(path: &str) -> u64 {
 fn strangers_disturb_nobody() {
     let Some(network) = Network::new() else { return };
     let backend = backend();
-    let way = Way::new(network, ONE_PATH, &[]);
+    let way = Way::new(network, &backend, ONE_PATH, &[]);
     let (mut client, server) = pair(&backend);
     thread::spawn(move || echo(server));
     serve_on(backend, exchange);
@@ -471,14 +484,16 @@ fn sctp_goes_inside_udp() {
     for namespace in ["a", "b"] {
         run(&["ip", "netns", "exec", namespace, "sysctl", "-qw", "net.sctp.udp_port=9899"]);
         for path in ["path1", "path2"] {
+            CHANGED.store(true, Ordering::Relaxed);
             run(&["tc", "-n", namespace, "qdisc", "add", "dev", path, "clsact"]);
             let filter = ["tc", "-n", namespace, "filter", "add", "dev", path, "ingress"];
             let sctp = ["protocol", "ip", "u32", "match", "ip", "protocol", "132", "0xff"];
             run(&[&filter[..], &sctp, &["action", "drop"]].concat());
         }
     }
-    serve_on(backend(), exchange);
-    let way = Way::new(network, TWO_PATHS, &["--sctp-udp-port", "9899"]);
+    let backend = backend();
+    let way = Way::new(network, &backend, TWO_PATHS, &["--sctp-udp-port", "9899"]);
+    serve_on(backend, exchange);
     talk_all(8, 1, 40 * KIB);
     way.assert_held();
     way.assert_empty();

@@ -70,6 +70,17 @@ restore() {
     done
 }
 
+# Both paths as they were made: much faster than to make them again.
+network_plain() {
+    local path end
+    for path in 1 2; do
+        for end in a b; do
+            tc -n "$end" qdisc delete dev "path$path" clsact 2>/dev/null || true
+            tc -n "$end" qdisc delete dev "path$path" root 2>/dev/null || true
+        done
+    done
+}
+
 # How many packets have arrived at one end of a path: `packets_at b 1`.
 packets_at() {
     in_"$1" cat "/sys/class/net/path$2/statistics/rx_packets"
