@@ -24,6 +24,9 @@ use seaprox::transport::{Lent, Room};
 /// How many packets are received in one turn: then it is others' turn.
 const PACKETS_PER_TURN: u32 = 32;
 
+/// After how long it is tried again what the kernel had no memory for: no event tells.
+const STARVED_MILLIS: u32 = 10;
+
 /// A packet with less room than this goes out rather than being filled further.
 const ROOM_BYTES_MIN: usize = DATA_HEADER_BYTES + 512;
 
@@ -71,6 +74,7 @@ impl<const CHANNELS: usize, const CHUNKS: usize> LinkMemory<CHANNELS, CHUNKS> {
             },
             budget: PACKETS_PER_TURN,
             readable: false,
+            starved_until: None,
             dead: None,
             wanted: Wanted::DEFAULT,
             now: Instant::from_millis(0),
@@ -151,6 +155,8 @@ pub struct Link<'m, C> {
     budget: u32,
     /// The carrier may have something.
     readable: bool,
+    /// The kernel had no memory: both ways are tried again then.
+    starved_until: Option<Instant>,
     /// Why the link is dead, which the next poll tells.
     dead: Option<FailReason>,
     /// Where the channel that was opened last is to lead.
@@ -175,6 +181,7 @@ impl<'m, C: Carrier> Link<'m, C> {
         self.peer = peer;
         self.incoming.demarcator = Demarcator::new();
         self.readable = true;
+        self.starved_until = None;
         self.now = now;
     }
 
@@ -253,7 +260,7 @@ impl<'m, C: Carrier> Link<'m, C> {
         if reads || writes || self.dead.is_some() || self.incoming.current.is_some() {
             return at_once;
         }
-        self.session.timeout()
+        [self.session.timeout(), self.starved_until].into_iter().flatten().min()
     }
 
     /// What there is to tell; called until it gives `None`.
@@ -264,6 +271,11 @@ impl<'m, C: Carrier> Link<'m, C> {
         }
         self.keep_current();
         self.carrier.as_ref()?;
+        if self.starved_until.is_some_and(|at| at <= now) {
+            self.starved_until = None;
+            self.readable = true;
+            self.outgoing.blocked = false;
+        }
         let told = match self.dead {
             Some(reason) => Err(reason),
             None => self.session.handle_timeout(now).and_then(|()| self.listen()),
@@ -503,8 +515,13 @@ impl<'m, C: Carrier> Link<'m, C> {
                 *filled = 0;
                 true
             }
-            Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS | Errno::NOMEM) => {
+            Err(Errno::AGAIN) => {
                 *blocked = true;
+                false
+            }
+            Err(Errno::INTR | Errno::NOBUFS | Errno::NOMEM) => {
+                *blocked = true;
+                self.starved_until = Some(self.now.after(STARVED_MILLIS));
                 false
             }
             Err(_) => {
@@ -597,7 +614,8 @@ impl<'m, C: Carrier> Link<'m, C> {
                 Ok(())
             }
             Err(Errno::NOBUFS | Errno::NOMEM) => {
-                self.budget = 0;
+                self.readable = false;
+                self.starved_until = Some(self.now.after(STARVED_MILLIS));
                 Ok(())
             }
             Err(Errno::MSGSIZE) => Err(FailReason::Protocol),
