@@ -365,6 +365,10 @@ impl<'m, C: Carrier> Link<'m, C> {
         target: Target<'_>,
         client: Option<SocketAddr>,
     ) -> Result<Handle, Refused> {
+        if self.carrier.is_none() || self.dead.is_some() {
+            // The session may not know yet, and would open one that nobody ever tells of.
+            return Err(Refused::Because(FailReason::Unreachable));
+        }
         // On a stream that is not known before: in a packet of its own.
         if C::STREAMS && !self.send() {
             return Err(Refused::NoRoom);
