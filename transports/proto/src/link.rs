@@ -339,6 +339,10 @@ impl<'m, C: Carrier> Link<'m, C> {
 
     /// Sends what was put together and what is owed.
     fn flush(&mut self) {
+        if self.carrier.is_none() {
+            // What is owed on a link that died must not be the start of the next one's packet.
+            return;
+        }
         while !self.outgoing.blocked && self.dead.is_none() {
             let Some(stream) = self.session.owes() else { break };
             if !self.make_room(stream, 1) {
