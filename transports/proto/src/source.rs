@@ -39,6 +39,8 @@ pub struct LinkSource<'m, A: Accept, const LINKS: usize> {
     listening: bool,
     /// Somebody may wait to be accepted.
     ready: bool,
+    /// The kernel refused the listener at the end of a turn, which is to be told.
+    refused: bool,
     /// Nobody is accepted any more.
     ended: bool,
     /// Whose turn it is to tell.
@@ -58,7 +60,15 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
             number += 1;
             memory.link(number - 1, config)
         });
-        LinkSource { accept, links, listening: false, ready: false, ended: false, turn: 0 }
+        LinkSource {
+            accept,
+            links,
+            listening: false,
+            ready: false,
+            refused: false,
+            ended: false,
+            turn: 0,
+        }
     }
 
     fn vacant(&self) -> Option<usize> {
@@ -142,6 +152,7 @@ impl<K: Sys, A: Accept, const LINKS: usize> Transport<K> for LinkSource<'_, A, L
             }
             self.turn = (self.turn + 1) % LINKS;
         }
+        self.refused = false;
         match self.listen(desk) {
             Ok(()) => None,
             Err(errno) => Some(Event::Exhausted(errno)),
@@ -182,7 +193,7 @@ impl<K: Sys, A: Accept, const LINKS: usize> Transport<K> for LinkSource<'_, A, L
     }
 
     fn timeout(&self) -> Option<Instant> {
-        if self.ready && self.listening {
+        if self.ready && self.listening || self.refused {
             return Some(Instant::from_millis(0));
         }
         self.links.iter().filter_map(Link::timeout).min()
@@ -190,8 +201,8 @@ impl<K: Sys, A: Accept, const LINKS: usize> Transport<K> for LinkSource<'_, A, L
 
     fn flush(&mut self, desk: &mut Desk<'_, K>) {
         self.links.iter_mut().for_each(Link::end_turn);
-        // Refused by the kernel it is tried again at the end of the next turn.
-        let _ = self.listen(desk);
+        // The next poll tries again, and tells if it is in vain.
+        self.refused = self.listen(desk).is_err();
     }
 
     fn is_flushed(&self) -> bool {
