@@ -137,6 +137,14 @@ pub fn link_of(channel: Handle) -> usize {
     (channel.number() >> SLOT_BITS & (LINKS_MAX - 1)) as usize
 }
 
+const fn epoch_of(channel: Handle) -> u32 {
+    channel.number() >> (SLOT_BITS + LINK_BITS)
+}
+
+const fn place_of(channel: Handle) -> Slot {
+    Slot(channel.number() & ((1 << SLOT_BITS) - 1))
+}
+
 /// A session on a carrier.
 pub struct Link<'m, C> {
     session: Session<'m>,
@@ -222,9 +230,7 @@ impl<'m, C: Carrier> Link<'m, C> {
 
     /// `None`: the channel died with the link.
     fn slot_of(&self, channel: Handle) -> Option<Slot> {
-        let number = channel.number();
-        let is_alive = number >> (SLOT_BITS + LINK_BITS) == self.epoch && self.carrier.is_some();
-        is_alive.then_some(Slot(number & ((1 << SLOT_BITS) - 1)))
+        (self.carrier.is_some() && epoch_of(channel) == self.epoch).then_some(place_of(channel))
     }
 
     /// The side of a channel, if the engine has made it one.
@@ -423,6 +429,9 @@ impl<'m, C: Carrier> Link<'m, C> {
     pub fn close(&mut self, channel: Handle, reason: Option<FailReason>) {
         if let Some(slot) = self.slot_of(channel) {
             self.session.close_channel(slot, reason);
+        } else if self.untold.is_some() && (epoch_of(channel) + 1) % EPOCHS == self.epoch {
+            // The side may be another connection's when it is this channel's turn to be told.
+            self.session.set_user(place_of(channel), 0);
         }
     }
 

@@ -32,6 +32,9 @@ pub trait Accept {
 /// The listener's number among the source's own descriptors; link n has n + 1.
 const LISTENER: u32 = 0;
 
+/// After so many things that one link told it is the next one's turn: a busy link always has more.
+const IN_A_ROW_MAX: u32 = 32;
+
 /// Links that are accepted, at most `LINKS` at once.
 pub struct LinkSource<'m, A: Accept, const LINKS: usize> {
     accept: A,
@@ -45,6 +48,8 @@ pub struct LinkSource<'m, A: Accept, const LINKS: usize> {
     ended: bool,
     /// Whose turn it is to tell.
     turn: usize,
+    /// How many things it has told in a row.
+    in_a_row: u32,
 }
 
 impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
@@ -68,6 +73,7 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
             refused: false,
             ended: false,
             turn: 0,
+            in_a_row: 0,
         }
     }
 
@@ -86,6 +92,12 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
             self.listening = wanted;
         }
         Ok(())
+    }
+
+    /// It is the next link's turn to tell.
+    fn pass_turn(&mut self) {
+        self.turn = (self.turn + 1) % LINKS;
+        self.in_a_row = 0;
     }
 
     /// Takes one carrier that waits.
@@ -145,12 +157,17 @@ impl<K: Sys, A: Accept, const LINKS: usize> Transport<K> for LinkSource<'_, A, L
             return Some(event);
         }
         for _ in 0..LINKS {
-            while let Some(told) = self.links[self.turn].poll(desk.now) {
-                if let Some(event) = self.event(self.turn, told) {
+            let link = self.turn;
+            while let Some(told) = self.links[link].poll(desk.now) {
+                self.in_a_row += 1;
+                if self.in_a_row >= IN_A_ROW_MAX {
+                    self.pass_turn();
+                }
+                if let Some(event) = self.event(link, told) {
                     return Some(event);
                 }
             }
-            self.turn = (self.turn + 1) % LINKS;
+            self.pass_turn();
         }
         self.refused = false;
         match self.listen(desk) {
