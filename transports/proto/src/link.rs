@@ -7,10 +7,12 @@
 //! unread, or bytes of it neither passed on nor stored. A handle of before the link died is of another
 //! epoch, and leads nowhere.
 
-use crate::carrier::{Bounds, Carrier, Received};
+mod receive;
+
+use crate::carrier::{Bounds, Carrier};
 use crate::demarcator::Demarcator;
-use crate::message::{DATA_HEADER_BYTES, PACKET_BYTES, Target, parse};
-use crate::session::{Config, Ended, Heard, Memory, Refused, Session, Slot};
+use crate::message::{DATA_HEADER_BYTES, PACKET_BYTES, Target};
+use crate::session::{Config, Ended, Memory, Refused, Session, Slot};
 use crate::wanted::Wanted;
 use core::net::SocketAddr;
 use core::ops::Range;
@@ -24,11 +26,11 @@ use seaprox::transport::{Lent, Room};
 /// How many packets are received in one turn: then it is others' turn.
 const PACKETS_PER_TURN: u32 = 32;
 
+/// After how long it is tried again what the kernel had no memory for: no event tells.
+const STARVED_MILLIS: u32 = 10;
+
 /// A packet with less room than this goes out rather than being filled further.
 const ROOM_BYTES_MIN: usize = DATA_HEADER_BYTES + 512;
-
-/// How soon a packet is sent again that the kernel had no memory for, in milliseconds.
-const RETRY_MILLIS: u32 = 10;
 
 /// All that one link ever uses. All zeroes: it belongs in a static, and pages of it are touched only
 /// as they are used.
@@ -65,13 +67,7 @@ impl<const CHANNELS: usize, const CHUNKS: usize> LinkMemory<CHANNELS, CHUNKS> {
             grave: None,
             peer: Address::UNKNOWN,
             untold: None,
-            outgoing: Outgoing {
-                packet: &mut self.outgoing,
-                filled: 0,
-                stream: 0,
-                blocked: false,
-                retry_at: None,
-            },
+            outgoing: Outgoing { packet: &mut self.outgoing, filled: 0, stream: 0, blocked: false },
             incoming: Incoming {
                 buffer: &mut self.incoming,
                 demarcator: Demarcator::new(),
@@ -81,6 +77,7 @@ impl<const CHANNELS: usize, const CHUNKS: usize> LinkMemory<CHANNELS, CHUNKS> {
             },
             budget: PACKETS_PER_TURN,
             readable: false,
+            starved_until: None,
             dead: None,
             wanted: Wanted::DEFAULT,
             now: Instant::from_millis(0),
@@ -95,8 +92,6 @@ struct Outgoing<'m> {
     stream: u16,
     /// The carrier did not take it.
     blocked: bool,
-    /// Nothing will tell that it does, as the kernel had no memory: it is tried again then.
-    retry_at: Option<Instant>,
 }
 
 /// The packet that is being read.
@@ -145,6 +140,14 @@ pub fn link_of(channel: Handle) -> usize {
     (channel.number() >> SLOT_BITS & (LINKS_MAX - 1)) as usize
 }
 
+const fn epoch_of(channel: Handle) -> u32 {
+    channel.number() >> (SLOT_BITS + LINK_BITS)
+}
+
+const fn place_of(channel: Handle) -> Slot {
+    Slot(channel.number() & ((1 << SLOT_BITS) - 1))
+}
+
 /// A session on a carrier.
 pub struct Link<'m, C> {
     session: Session<'m>,
@@ -164,6 +167,8 @@ pub struct Link<'m, C> {
     budget: u32,
     /// The carrier may have something.
     readable: bool,
+    /// The kernel had no memory: both ways are tried again then.
+    starved_until: Option<Instant>,
     /// Why the link is dead, which the next poll tells.
     dead: Option<FailReason>,
     /// Where the channel that was opened last is to lead.
@@ -190,6 +195,7 @@ impl<'m, C: Carrier> Link<'m, C> {
         self.peer = peer;
         self.incoming.demarcator = Demarcator::new();
         self.readable = true;
+        self.starved_until = None;
         self.now = now;
     }
 
@@ -238,9 +244,7 @@ impl<'m, C: Carrier> Link<'m, C> {
 
     /// `None`: the channel died with the link.
     fn slot_of(&self, channel: Handle) -> Option<Slot> {
-        let number = channel.number();
-        let is_alive = number >> (SLOT_BITS + LINK_BITS) == self.epoch && self.carrier.is_some();
-        is_alive.then_some(Slot(number & ((1 << SLOT_BITS) - 1)))
+        (self.carrier.is_some() && epoch_of(channel) == self.epoch).then_some(place_of(channel))
     }
 
     /// The side of a channel, if the engine has made it one.
@@ -276,7 +280,7 @@ impl<'m, C: Carrier> Link<'m, C> {
         if reads || writes || self.dead.is_some() || self.incoming.current.is_some() {
             return at_once;
         }
-        [self.session.timeout(), self.outgoing.retry_at].into_iter().flatten().min()
+        [self.session.timeout(), self.starved_until].into_iter().flatten().min()
     }
 
     /// What there is to tell; called until it gives `None`.
@@ -287,8 +291,9 @@ impl<'m, C: Carrier> Link<'m, C> {
         }
         self.keep_current();
         self.carrier.as_ref()?;
-        if self.outgoing.retry_at.is_some_and(|at| at <= now) {
-            self.outgoing.retry_at = None;
+        if self.starved_until.is_some_and(|at| at <= now) {
+            self.starved_until = None;
+            self.readable = true;
             self.outgoing.blocked = false;
         }
         let told = match self.dead {
@@ -334,7 +339,6 @@ impl<'m, C: Carrier> Link<'m, C> {
         self.dead = None;
         self.outgoing.filled = 0;
         self.outgoing.blocked = false;
-        self.outgoing.retry_at = None;
         self.incoming.unread = 0..0;
         self.incoming.current = None;
         self.readable = false;
@@ -363,8 +367,11 @@ impl<'m, C: Carrier> Link<'m, C> {
 
     /// Sends what was put together and what is owed.
     fn flush(&mut self) {
-        // Without a carrier what is owed is owed to nobody: it must not go to the next far end.
-        while self.carrier.is_some() && !self.outgoing.blocked && self.dead.is_none() {
+        if self.carrier.is_none() {
+            // What is owed on a link that died must not be the start of the next one's packet.
+            return;
+        }
+        while !self.outgoing.blocked && self.dead.is_none() {
             let Some(stream) = self.session.owes() else { break };
             if !self.make_room(stream, 1) {
                 break;
@@ -444,6 +451,9 @@ impl<'m, C: Carrier> Link<'m, C> {
     pub fn close(&mut self, channel: Handle, reason: Option<FailReason>) {
         if let Some(slot) = self.slot_of(channel) {
             self.session.close_channel(slot, reason);
+        } else if self.untold.is_some() && (epoch_of(channel) + 1) % EPOCHS == self.epoch {
+            // The side may be another connection's when it is this channel's turn to be told.
+            self.session.set_user(place_of(channel), 0);
         }
     }
 
@@ -536,7 +546,7 @@ impl<'m, C: Carrier> Link<'m, C> {
 
     /// Sends the packet; `false`: the carrier does not take it now.
     fn send(&mut self) -> bool {
-        let Outgoing { packet, filled, stream, blocked, retry_at } = &mut self.outgoing;
+        let Outgoing { packet, filled, stream, blocked } = &mut self.outgoing;
         let Some(carrier) = &mut self.carrier else { return false };
         if *filled == 0 || *blocked {
             return !*blocked;
@@ -552,7 +562,7 @@ impl<'m, C: Carrier> Link<'m, C> {
             }
             Err(Errno::INTR | Errno::NOBUFS | Errno::NOMEM) => {
                 *blocked = true;
-                *retry_at = Some(self.now.after(RETRY_MILLIS));
+                self.starved_until = Some(self.now.after(STARVED_MILLIS));
                 false
             }
             Err(_) => {
@@ -560,96 +570,6 @@ impl<'m, C: Carrier> Link<'m, C> {
                 self.dead = Some(FailReason::LinkDown);
                 false
             }
-        }
-    }
-
-    /// What of the current packet nobody has taken waits in the channel's chunks from now on.
-    fn keep_current(&mut self) {
-        if let Some((slot, range)) = self.incoming.current.take() {
-            self.session.store(slot, &self.incoming.buffer[range]);
-        }
-    }
-
-    /// Reads messages, and receives packets, until one tells something.
-    fn listen(&mut self) -> Result<Option<Told>, FailReason> {
-        loop {
-            while !self.incoming.unread.is_empty() {
-                if let Some(told) = self.read_message()? {
-                    return Ok(Some(told));
-                }
-            }
-            if !self.readable || self.budget == 0 {
-                return Ok(None);
-            }
-            self.receive()?;
-        }
-    }
-
-    /// Reads the next message of the packet; what it tells the user of the link.
-    fn read_message(&mut self) -> Result<Option<Told>, FailReason> {
-        let Incoming { buffer, stream, unread, current, .. } = &mut self.incoming;
-        let (message, length) = parse(&buffer[unread.clone()]).map_err(|_| FailReason::Protocol)?;
-        unread.start += length;
-        let (slot, ready) = match self.session.handle(message, *stream, self.now)? {
-            Heard::Nothing => return Ok(None),
-            Heard::Up => return Ok(Some(Told::Up)),
-            Heard::Opened { slot, target, client } => {
-                self.wanted = Wanted::new(target);
-                let client = client.map_or(Address::UNKNOWN, Address::from);
-                return Ok(Some(Told::Opened { channel: self.handle_of(slot), client }));
-            }
-            Heard::Bytes { slot, bytes, .. } => {
-                // They are the last of the message.
-                let range = unread.start - bytes.len()..unread.start;
-                if self.session.stored(slot).is_empty() {
-                    *current = Some((slot, range));
-                    (slot, READABLE)
-                } else {
-                    self.session.store(slot, bytes);
-                    return Ok(None);
-                }
-            }
-            Heard::Ended(slot) | Heard::Stopped(slot) if self.session.is_over(slot) => {
-                (slot, ERROR)
-            }
-            Heard::Accepted(slot) | Heard::Credit(slot) | Heard::Stopped(slot) => (slot, WRITABLE),
-            Heard::Ended(slot) => (slot, READABLE),
-            Heard::Draining => return Ok(Some(Told::Draining)),
-            Heard::Closed(reason) => {
-                self.dead = Some(reason);
-                return Err(reason);
-            }
-        };
-        Ok(self.side_of(slot).map(|side| Told::Ready(side, ready)))
-    }
-
-    /// Receives a piece of a packet.
-    fn receive(&mut self) -> Result<(), FailReason> {
-        let Incoming { buffer, demarcator, stream, unread, .. } = &mut self.incoming;
-        let Some(carrier) = &mut self.carrier else { return Err(FailReason::LinkDown) };
-        self.budget -= 1;
-        match carrier.receive(demarcator.room(buffer)) {
-            Ok(Received::Piece { stream: of, bytes, end }) => {
-                if let Some(whole) =
-                    demarcator.piece(of, bytes, end).map_err(|_| FailReason::Protocol)?
-                {
-                    *stream = of;
-                    *unread = 0..whole;
-                }
-                Ok(())
-            }
-            Ok(Received::Up | Received::Nothing) | Err(Errno::INTR) => Ok(()),
-            Ok(Received::Restarted | Received::Gone) => Err(FailReason::LinkDown),
-            Err(Errno::AGAIN) => {
-                self.readable = false;
-                Ok(())
-            }
-            Err(Errno::NOBUFS | Errno::NOMEM) => {
-                self.budget = 0;
-                Ok(())
-            }
-            Err(Errno::MSGSIZE) => Err(FailReason::Protocol),
-            Err(_) => Err(FailReason::LinkDown),
         }
     }
 }

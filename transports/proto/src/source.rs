@@ -42,6 +42,9 @@ const TURNED_AWAY_MAX: usize = 4096;
 /// The listener's number among the source's own descriptors; link n has n + 1.
 const LISTENER: u32 = 0;
 
+/// After so many things that one link told it is the next one's turn: a busy link always has more.
+const IN_A_ROW_MAX: u32 = 32;
+
 /// Links that are accepted, at most `LINKS` at once.
 pub struct LinkSource<'m, A: Accept, const LINKS: usize> {
     accept: A,
@@ -49,12 +52,16 @@ pub struct LinkSource<'m, A: Accept, const LINKS: usize> {
     listening: bool,
     /// Somebody may wait to be accepted.
     ready: bool,
+    /// The kernel refused the listener at the end of a turn, which is to be told.
+    refused: bool,
     /// Nobody is accepted any more.
     ended: bool,
     /// Nobody is accepted before: the kernel had nothing left.
     paused_until: Option<Instant>,
     /// Whose turn it is to tell.
     turn: usize,
+    /// How many things it has told in a row.
+    in_a_row: u32,
 }
 
 impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
@@ -75,9 +82,11 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
             links,
             listening: false,
             ready: false,
+            refused: false,
             ended: false,
             paused_until: None,
             turn: 0,
+            in_a_row: 0,
         }
     }
 
@@ -99,6 +108,12 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
             self.listening = wanted;
         }
         Ok(())
+    }
+
+    /// It is the next link's turn to tell.
+    fn pass_turn(&mut self) {
+        self.turn = (self.turn + 1) % LINKS;
+        self.in_a_row = 0;
     }
 
     /// Takes one carrier that waits.
@@ -164,16 +179,22 @@ impl<K: Sys, A: Accept, const LINKS: usize> Transport<K> for LinkSource<'_, A, L
             return Some(event);
         }
         for _ in 0..LINKS {
-            while let Some(told) = self.links[self.turn].poll(desk.now) {
-                if let Some(event) = self.event(self.turn, told) {
+            let link = self.turn;
+            while let Some(told) = self.links[link].poll(desk.now) {
+                self.in_a_row += 1;
+                if self.in_a_row >= IN_A_ROW_MAX {
+                    self.pass_turn();
+                }
+                if let Some(event) = self.event(link, told) {
                     return Some(event);
                 }
             }
-            self.turn = (self.turn + 1) % LINKS;
+            self.pass_turn();
         }
+        self.refused = false;
         match self.listen(desk) {
             Ok(()) => None,
-            Err(errno) => Some(Event::Exhausted(errno)),
+            Err(errno) => Some(self.pause(errno, desk.now)),
         }
     }
 
@@ -211,7 +232,7 @@ impl<K: Sys, A: Accept, const LINKS: usize> Transport<K> for LinkSource<'_, A, L
     }
 
     fn timeout(&self) -> Option<Instant> {
-        if self.ready && self.listening {
+        if self.ready && self.listening || self.refused {
             return Some(Instant::from_millis(0));
         }
         self.links.iter().filter_map(Link::timeout).chain(self.paused_until).min()
@@ -219,8 +240,8 @@ impl<K: Sys, A: Accept, const LINKS: usize> Transport<K> for LinkSource<'_, A, L
 
     fn flush(&mut self, desk: &mut Desk<'_, K>) {
         self.links.iter_mut().for_each(Link::end_turn);
-        // Refused by the kernel it is tried again at the end of the next turn.
-        let _ = self.listen(desk);
+        // The next poll tries again, and tells if it is in vain.
+        self.refused = self.listen(desk).is_err();
     }
 
     /// Far ends that were told to open no more channels close their links themselves, once they have

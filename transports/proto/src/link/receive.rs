@@ -1,0 +1,104 @@
+//! How a link receives: packets become messages, and messages what the link tells. A part of
+//! `link.rs`, whose invariants are kept here.
+
+use super::{ERROR, Incoming, Link, READABLE, STARVED_MILLIS, Told, WRITABLE};
+use crate::carrier::{Carrier, Received};
+use crate::message::parse;
+use crate::session::Heard;
+use crate::wanted::Wanted;
+use seaprox::address::Address;
+use seaprox::fail::FailReason;
+use seaprox::sys::Errno;
+
+impl<C: Carrier> Link<'_, C> {
+    /// What of the current packet nobody has taken waits in the channel's chunks from now on.
+    pub(super) fn keep_current(&mut self) {
+        if let Some((slot, range)) = self.incoming.current.take() {
+            self.session.store(slot, &self.incoming.buffer[range]);
+        }
+    }
+
+    /// Reads messages, and receives packets, until one tells something.
+    pub(super) fn listen(&mut self) -> Result<Option<Told>, FailReason> {
+        loop {
+            while !self.incoming.unread.is_empty() {
+                if let Some(told) = self.read_message()? {
+                    return Ok(Some(told));
+                }
+            }
+            if !self.readable || self.budget == 0 {
+                return Ok(None);
+            }
+            self.receive()?;
+        }
+    }
+
+    /// Reads the next message of the packet; what it tells the user of the link.
+    fn read_message(&mut self) -> Result<Option<Told>, FailReason> {
+        let Incoming { buffer, stream, unread, current, .. } = &mut self.incoming;
+        let (message, length) = parse(&buffer[unread.clone()]).map_err(|_| FailReason::Protocol)?;
+        unread.start += length;
+        let (slot, ready) = match self.session.handle(message, *stream, self.now)? {
+            Heard::Nothing => return Ok(None),
+            Heard::Up => return Ok(Some(Told::Up)),
+            Heard::Opened { slot, target, client } => {
+                self.wanted = Wanted::new(target);
+                let client = client.map_or(Address::UNKNOWN, Address::from);
+                return Ok(Some(Told::Opened { channel: self.handle_of(slot), client }));
+            }
+            Heard::Bytes { slot, bytes, .. } => {
+                // They are the last of the message.
+                let range = unread.start - bytes.len()..unread.start;
+                if self.session.stored(slot).is_empty() {
+                    *current = Some((slot, range));
+                    (slot, READABLE)
+                } else {
+                    self.session.store(slot, bytes);
+                    return Ok(None);
+                }
+            }
+            Heard::Ended(slot) | Heard::Stopped(slot) if self.session.is_over(slot) => {
+                (slot, ERROR)
+            }
+            Heard::Accepted(slot) | Heard::Credit(slot) | Heard::Stopped(slot) => (slot, WRITABLE),
+            Heard::Ended(slot) => (slot, READABLE),
+            Heard::Draining => return Ok(Some(Told::Draining)),
+            Heard::Closed(reason) => {
+                self.dead = Some(reason);
+                return Err(reason);
+            }
+        };
+        Ok(self.side_of(slot).map(|side| Told::Ready(side, ready)))
+    }
+
+    /// Receives a piece of a packet.
+    fn receive(&mut self) -> Result<(), FailReason> {
+        let Incoming { buffer, demarcator, stream, unread, .. } = &mut self.incoming;
+        let Some(carrier) = &mut self.carrier else { return Err(FailReason::LinkDown) };
+        self.budget -= 1;
+        match carrier.receive(demarcator.room(buffer)) {
+            Ok(Received::Piece { stream: of, bytes, end }) => {
+                if let Some(whole) =
+                    demarcator.piece(of, bytes, end).map_err(|_| FailReason::Protocol)?
+                {
+                    *stream = of;
+                    *unread = 0..whole;
+                }
+                Ok(())
+            }
+            Ok(Received::Up | Received::Nothing) | Err(Errno::INTR) => Ok(()),
+            Ok(Received::Restarted | Received::Gone) => Err(FailReason::LinkDown),
+            Err(Errno::AGAIN) => {
+                self.readable = false;
+                Ok(())
+            }
+            Err(Errno::NOBUFS | Errno::NOMEM) => {
+                self.readable = false;
+                self.starved_until = Some(self.now.after(STARVED_MILLIS));
+                Ok(())
+            }
+            Err(Errno::MSGSIZE) => Err(FailReason::Protocol),
+            Err(_) => Err(FailReason::LinkDown),
+        }
+    }
+}
