@@ -1,9 +1,9 @@
-//! Two sessions on a fake clock, one seed after the other: users who stall, stop, reset and leave,
-//! packets in pieces, links that die, a peer that breaks the rules, and an oracle that says what
-//! each end must have seen.
+//! Links on a fake clock, one seed after the other: two sessions, and then links as the worker sees
+//! them (`transports`). Users who stall, stop, reset and leave, packets in pieces, links that die, a
+//! peer that breaks the rules, and an oracle that says what each end must have seen.
 //!
 //! `SEAPROX_SEEDS` is how many seeds are run (also `from..to`); `SEAPROX_SEED` runs one, and shows
-//! every message. Seeds that once failed are in `seeds.txt`, and go first.
+//! every message. Seeds that once failed are in a `seeds.txt`, and go first.
 
 mod end;
 mod run;

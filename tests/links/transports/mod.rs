@@ -4,7 +4,9 @@
 
 mod engine;
 mod net;
+mod role;
 mod story;
+mod users;
 
 use crate::wire::Weather;
 use engine::{Engine, Habits, World};
