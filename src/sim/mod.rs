@@ -23,6 +23,7 @@
 //! assert_eq!(Sys::recv(&sim, fd, &mut buffer), Ok(5));
 //! ```
 
+mod caller;
 mod calls;
 mod far_end;
 mod fault;
@@ -38,6 +39,7 @@ mod socket;
 mod tests;
 mod weather;
 
+pub use caller::Caller;
 pub use far_end::FarEnd;
 pub use fault::Call;
 pub use network::Place;

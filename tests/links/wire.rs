@@ -135,6 +135,11 @@ impl Wire {
         Some(Partial { stream, packet, taken: 0, at: now })
     }
 
+    /// Whether so much has arrived that whoever was blocked is told.
+    pub(crate) fn has_room(&self) -> bool {
+        self.under_way * 2 <= self.weather.capacity_bytes
+    }
+
     /// The link is gone, with all that was under way.
     pub(crate) fn cut(&mut self) {
         *self = Wire::new(self.weather);

@@ -7,7 +7,10 @@
 //! unread, or bytes of it neither passed on nor stored. A handle of before the link died is of another
 //! epoch, and leads nowhere.
 
+mod number;
 mod receive;
+
+pub use number::{LINKS_MAX, link_of};
 
 use crate::carrier::{Bounds, Carrier};
 use crate::demarcator::Demarcator;
@@ -16,6 +19,7 @@ use crate::session::{Config, Ended, Memory, Refused, Session, Slot};
 use crate::wanted::Wanted;
 use core::net::SocketAddr;
 use core::ops::Range;
+use number::{epoch_after, epoch_of, slot_of};
 use seaprox::address::Address;
 use seaprox::fail::FailReason;
 use seaprox::side::{Handle, SideKey};
@@ -125,29 +129,6 @@ pub enum Told {
     Dead(FailReason),
 }
 
-/// A channel's number in its handle: its place, its link, and the link's epoch.
-const SLOT_BITS: u32 = 16;
-const LINK_BITS: u32 = 5;
-/// So that no number reaches 2^31 - 1, see [`Handle::channel`].
-const EPOCHS: u32 = (1 << (31 - SLOT_BITS - LINK_BITS)) - 1;
-
-/// Links of one transport, at most.
-pub const LINKS_MAX: u32 = 1 << LINK_BITS;
-
-/// Which of its transport's links a channel is of.
-#[must_use]
-pub fn link_of(channel: Handle) -> usize {
-    (channel.number() >> SLOT_BITS & (LINKS_MAX - 1)) as usize
-}
-
-const fn epoch_of(channel: Handle) -> u32 {
-    channel.number() >> (SLOT_BITS + LINK_BITS)
-}
-
-const fn place_of(channel: Handle) -> Slot {
-    Slot(channel.number() & ((1 << SLOT_BITS) - 1))
-}
-
 /// A session on a carrier.
 pub struct Link<'m, C> {
     session: Session<'m>,
@@ -238,13 +219,12 @@ impl<'m, C: Carrier> Link<'m, C> {
     }
 
     fn handle_of(&self, slot: Slot) -> Handle {
-        let link = self.epoch << LINK_BITS | self.number;
-        Handle::channel(link << SLOT_BITS | slot.index() as u32)
+        number::handle_of(self.number, self.epoch, slot)
     }
 
     /// `None`: the channel died with the link.
     fn slot_of(&self, channel: Handle) -> Option<Slot> {
-        (self.carrier.is_some() && epoch_of(channel) == self.epoch).then_some(place_of(channel))
+        (self.carrier.is_some() && epoch_of(channel) == self.epoch).then_some(slot_of(channel))
     }
 
     /// The side of a channel, if the engine has made it one.
@@ -334,7 +314,7 @@ impl<'m, C: Carrier> Link<'m, C> {
             self.flush();
         }
         self.grave = self.carrier.take();
-        self.epoch = (self.epoch + 1) % EPOCHS;
+        self.epoch = epoch_after(self.epoch);
         self.untold = Some(0);
         self.dead = None;
         self.outgoing.filled = 0;
@@ -451,9 +431,9 @@ impl<'m, C: Carrier> Link<'m, C> {
     pub fn close(&mut self, channel: Handle, reason: Option<FailReason>) {
         if let Some(slot) = self.slot_of(channel) {
             self.session.close_channel(slot, reason);
-        } else if self.untold.is_some() && (epoch_of(channel) + 1) % EPOCHS == self.epoch {
+        } else if self.untold.is_some() && epoch_after(epoch_of(channel)) == self.epoch {
             // The side may be another connection's when it is this channel's turn to be told.
-            self.session.set_user(place_of(channel), 0);
+            self.session.set_user(slot_of(channel), 0);
         }
     }
 

@@ -1,0 +1,489 @@
+//! The carriers of a run and a kernel that watches them: packets in pieces and late, no room at any
+//! time and room again, carriers that die with both ends told, one, or none. Knows no message.
+//!
+//! As epoll does edge-triggered, and no more than that: whoever was told EAGAIN is told once when
+//! that is over, and nobody else is.
+
+use crate::wire::{Weather, Wire};
+use seaprox::address::Address;
+use seaprox::fail::FailReason;
+use seaprox::sim::Random;
+use seaprox::sys::{EVENTS_MAX, Errno, Interest, Peer, RawFd, Ready, Sys, SysEvent, SysResult};
+use seaprox::time::Instant;
+use seaprox_proto::carrier::{Bounds, Carrier, Received};
+use seaprox_proto::dest::{Begun, Connect};
+use seaprox_proto::message::PACKET_BYTES;
+use seaprox_proto::source::Accept;
+use std::cell::RefCell;
+use std::net::SocketAddr;
+
+pub(crate) const LISTENER: RawFd = 10;
+const CARRIERS_FROM: RawFd = 100;
+
+/// What goes wrong. Chances are of 65,536, each time there is an occasion.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Faults {
+    /// Nothing is taken for up to so long.
+    pub(crate) full: u16,
+    pub(crate) full_millis_max: usize,
+    /// A call is interrupted, or the kernel has no memory.
+    pub(crate) no_memory: u16,
+    /// A carrier takes nothing any more, and nothing tells of that but the call itself.
+    pub(crate) lost: u16,
+    /// A carrier is not to be had.
+    pub(crate) refused: u16,
+    pub(crate) connect_millis_max: usize,
+}
+
+/// One end of a carrier.
+#[derive(Default)]
+struct Here {
+    /// The number it was registered with.
+    own: Option<u32>,
+    said_up: bool,
+    restarted: bool,
+    dropped: bool,
+    /// The carrier is lost, as far as this end can know.
+    gone: bool,
+    gone_told: bool,
+    fresh: bool,
+    wants_read: bool,
+    wants_write: bool,
+    full_until: Option<Instant>,
+}
+
+/// A carrier, from the beginning of its connecting on.
+pub(crate) struct Line {
+    /// By who sends: the initiator, the acceptor.
+    wires: [Wire; 2],
+    here: [Here; 2],
+    initiator: usize,
+    begun_at: Instant,
+    connected_at: Instant,
+    is_refused: bool,
+    is_lost: bool,
+    pub(crate) accepted_at: Option<Instant>,
+    /// What is sent vanishes, and nobody is told.
+    pub(crate) is_silent: bool,
+}
+
+impl Line {
+    /// Both ends hold it, and it carries.
+    pub(crate) fn is_alive(&self) -> bool {
+        let lost = |here: &Here| here.dropped || here.gone || here.restarted;
+        let is_up = self.accepted_at.is_some() && !self.is_lost;
+        !self.is_silent && is_up && !self.here.iter().any(lost)
+    }
+
+    /// An end may take it for dead: nothing came through for long.
+    pub(crate) fn may_time_out(&self, idle_millis: u32) -> bool {
+        let late =
+            self.accepted_at.is_none_or(|at| at.since(self.begun_at) >= u64::from(idle_millis) / 3);
+        self.is_silent || late
+    }
+
+    fn arrived(&self, end: usize, now: Instant) -> bool {
+        self.wires[1 - end].next_at().is_some_and(|at| at <= now)
+    }
+
+    /// The far end is gone, and all it sent was received.
+    fn is_over(&self, end: usize) -> bool {
+        let closed = self.here[1 - end].dropped && !self.is_silent;
+        self.here[end].gone || closed && self.wires[1 - end].is_empty()
+    }
+}
+
+/// All that both ends and everybody see of the carriers.
+pub(crate) struct Net {
+    pub(crate) now: Instant,
+    pub(crate) random: Random,
+    pub(crate) calm: bool,
+    pub(crate) faults: Faults,
+    weather: Weather,
+    pub(crate) lines: Vec<Line>,
+    is_listening: bool,
+    pub(crate) packets: u64,
+    /// Something happened since it was last looked at.
+    pub(crate) went_on: bool,
+}
+
+impl Net {
+    pub(crate) fn new(now: Instant, seed: u64, faults: Faults, weather: Weather) -> Net {
+        Net {
+            now,
+            random: Random::new(seed),
+            calm: false,
+            faults,
+            weather,
+            lines: Vec::new(),
+            is_listening: false,
+            packets: 0,
+            went_on: false,
+        }
+    }
+
+    fn maybe(&mut self, chance: u16) -> bool {
+        !self.calm && self.random.chance(chance)
+    }
+
+    fn no_memory(&mut self) -> Result<(), Errno> {
+        match self.maybe(self.faults.no_memory) {
+            true => Err(self.random.pick(&[Errno::INTR, Errno::NOBUFS, Errno::NOMEM])),
+            false => Ok(()),
+        }
+    }
+
+    /// Who waits to be accepted.
+    fn waiting(&self) -> Option<usize> {
+        let waits = |line: &Line| {
+            line.accepted_at.is_none() && !line.is_refused && line.connected_at <= self.now
+        };
+        self.lines.iter().position(waits)
+    }
+
+    pub(crate) fn listener_is_ready(&self) -> bool {
+        self.is_listening && self.waiting().is_some()
+    }
+
+    /// What epoll has to tell one of the ends, once.
+    pub(crate) fn event(&mut self, end: usize, initiator: usize) -> Option<(u32, RawFd, Ready)> {
+        let ready = (0..self.lines.len()).find_map(|number| {
+            let line = &self.lines[number];
+            let is_theirs = end == 1 || line.initiator == initiator;
+            let own = line.here[end].own.filter(|_| is_theirs)?;
+            self.ready(number, end).map(|ready| (number, own, ready))
+        });
+        let (number, own, ready) = ready?;
+        let here = &mut self.lines[number].here[end];
+        here.fresh = false;
+        here.wants_read &= !ready.readable;
+        here.wants_write &= !ready.writable;
+        here.gone_told |= ready.hung_up;
+        Some((own, CARRIERS_FROM + (number * 2 + end) as RawFd, ready))
+    }
+
+    fn ready(&self, number: usize, end: usize) -> Option<Ready> {
+        let line = &self.lines[number];
+        let here = &line.here[end];
+        if line.connected_at > self.now || here.dropped {
+            return None;
+        }
+        let over = (line.is_over(end) || line.is_refused) && !here.gone_told;
+        let is_full = here.full_until.is_some_and(|at| at > self.now);
+        let room = !is_full && line.wires[end].has_room();
+        let arrived = line.arrived(end, self.now) || here.restarted;
+        let readable = over || arrived && (here.wants_read || here.fresh);
+        let writable = over || room && (here.wants_write || here.fresh);
+        let ready =
+            Ready { readable, writable, hung_up: over, read_closed: over, ..Ready::default() };
+        (readable || writable).then_some(ready)
+    }
+
+    /// Whether an end has something to hear.
+    pub(crate) fn has_event(&self, end: usize, initiator: usize) -> bool {
+        let is_theirs = |line: &Line| end == 1 || line.initiator == initiator;
+        let mut lines = self.lines.iter().enumerate();
+        lines.any(|(number, line)| {
+            is_theirs(line) && line.here[end].own.is_some() && self.ready(number, end).is_some()
+        })
+    }
+
+    /// Nothing is under way.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let mut alive = self.lines.iter().filter(|line| line.is_alive());
+        alive.all(|line| line.wires.iter().all(Wire::is_empty))
+    }
+
+    /// When something happens next.
+    pub(crate) fn next_at(&self) -> Option<Instant> {
+        let lines = self.lines.iter().filter(|line| line.here.iter().any(|here| !here.dropped));
+        let instants = lines.flat_map(|line| {
+            let full = line.here.iter().map(|here| here.full_until);
+            let arrivals = line.wires.iter().map(Wire::next_at);
+            full.chain(arrivals).chain([Some(line.connected_at)])
+        });
+        instants.flatten().filter(|&at| at > self.now).min()
+    }
+
+    /// A carrier dies: both ends are told, or one, or none; or it is another that begins anew.
+    pub(crate) fn kill(&mut self, number: usize) {
+        let how = self.random.below(5);
+        let told = self.random.below(2);
+        let line = &mut self.lines[number];
+        match how {
+            0 => line.here.iter_mut().for_each(|here| here.gone = true),
+            1 => line.here[told].gone = true,
+            2 => line.here.iter_mut().for_each(|here| here.restarted = true),
+            // What is under way still arrives.
+            3 => return line.here[told].gone = true,
+            _ => {}
+        }
+        line.wires.iter_mut().for_each(Wire::cut);
+        line.wires.iter_mut().for_each(|wire| wire.is_black_hole = true);
+        line.is_silent = true;
+    }
+
+    /// The last carrier of an initiator.
+    pub(crate) fn latest(&self, initiator: usize) -> Option<usize> {
+        self.lines.iter().rposition(|line| line.initiator == initiator)
+    }
+
+    fn begin(&mut self, initiator: usize) -> usize {
+        let (now, most) = (self.now, self.faults.connect_millis_max);
+        let millis = if self.calm { 1 } else { self.random.scaled(most) as u32 - 1 };
+        let is_refused = self.maybe(self.faults.refused);
+        let fresh = || Here { fresh: true, ..Here::default() };
+        self.lines.push(Line {
+            wires: [Wire::new(self.weather), Wire::new(self.weather)],
+            here: [fresh(), fresh()],
+            initiator,
+            begun_at: now,
+            connected_at: now.after(millis),
+            is_refused,
+            is_lost: false,
+            accepted_at: None,
+            is_silent: false,
+        });
+        self.lines.len() - 1
+    }
+}
+
+/// The address by which both ends name a line.
+pub(crate) fn address_of(line: usize) -> Address {
+    SocketAddr::from(([10, 1, (line >> 8) as u8, line as u8], 7)).into()
+}
+
+/// The line an address names.
+pub(crate) fn line_of(address: Address) -> Option<usize> {
+    match address.socket_addr()? {
+        SocketAddr::V4(v4) => {
+            Some(usize::from(v4.ip().octets()[2]) << 8 | usize::from(v4.ip().octets()[3]))
+        }
+        SocketAddr::V6(_) => None,
+    }
+}
+
+/// The longest packet a line takes.
+const SENT_BYTES_MAX: usize = PACKET_BYTES / 2;
+
+/// One end's hold on a line.
+pub(crate) struct Hold<'n, const STREAMS: bool> {
+    net: &'n RefCell<Net>,
+    line: usize,
+    end: usize,
+}
+
+impl<const STREAMS: bool> Drop for Hold<'_, STREAMS> {
+    fn drop(&mut self) {
+        let here = &mut self.net.borrow_mut().lines[self.line].here[self.end];
+        (here.dropped, here.own) = (true, None);
+    }
+}
+
+impl<const STREAMS: bool> Carrier for Hold<'_, STREAMS> {
+    fn bounds(&self) -> Bounds {
+        Bounds { streams: STREAMS, sent_bytes_max: SENT_BYTES_MAX, ..Bounds::ORDERED }
+    }
+
+    fn fd(&self) -> RawFd {
+        CARRIERS_FROM + (self.line * 2 + self.end) as RawFd
+    }
+
+    fn send(&mut self, stream: u16, packet: &[u8]) -> Result<(), Errno> {
+        let net = &mut *self.net.borrow_mut();
+        assert!(!packet.is_empty() && packet.len() <= SENT_BYTES_MAX);
+        net.no_memory()?;
+        if net.maybe(net.faults.lost) {
+            net.lines[self.line].is_lost = true;
+            return Err(Errno::IO);
+        }
+        let now = net.now;
+        let stalls = net.maybe(net.faults.full);
+        let until = stalls.then(|| now.after(net.random.scaled(net.faults.full_millis_max) as u32));
+        let Net { lines, random, .. } = net;
+        let line = &mut lines[self.line];
+        if line.here[self.end].gone || line.here[1 - self.end].dropped && !line.is_silent {
+            return Err(Errno::PIPE);
+        }
+        let here = &mut line.here[self.end];
+        here.full_until = here.full_until.filter(|&at| at > now).or(until);
+        if here.full_until.is_some() || !line.wires[self.end].send(stream, packet, now, random) {
+            here.wants_write = true;
+            return Err(Errno::AGAIN);
+        }
+        net.packets += 1;
+        net.went_on = true;
+        Ok(())
+    }
+
+    fn receive(&mut self, room: &mut [u8]) -> Result<Received, Errno> {
+        let net = &mut *self.net.borrow_mut();
+        net.no_memory()?;
+        let Net { lines, random, now, went_on, .. } = net;
+        let line = &mut lines[self.line];
+        let here = &mut line.here[self.end];
+        if !core::mem::replace(&mut here.said_up, true) {
+            return Ok(Received::Up);
+        }
+        if here.restarted {
+            return Ok(Received::Restarted);
+        }
+        if let Some(piece) = line.wires[1 - self.end].receive(room, *now, random) {
+            *went_on = true;
+            return Ok(Received::Piece {
+                stream: piece.stream,
+                bytes: piece.bytes,
+                end: piece.end,
+            });
+        }
+        if line.is_over(self.end) {
+            return Ok(Received::Gone);
+        }
+        line.here[self.end].wants_read = true;
+        Err(Errno::AGAIN)
+    }
+}
+
+/// How an initiator's carrier is connected.
+pub(crate) struct Connector<'n, const STREAMS: bool> {
+    net: &'n RefCell<Net>,
+    initiator: usize,
+    line: Option<usize>,
+}
+
+impl<'n, const STREAMS: bool> Connector<'n, STREAMS> {
+    pub(crate) fn new(net: &'n RefCell<Net>, initiator: usize) -> Self {
+        Connector { net, initiator, line: None }
+    }
+}
+
+impl<'n, const STREAMS: bool> Connect for Connector<'n, STREAMS> {
+    type Carrier = Hold<'n, STREAMS>;
+
+    fn begin(&mut self) -> Begun<Self::Carrier> {
+        let net = &mut *self.net.borrow_mut();
+        match net.random.below(8) {
+            0 if !net.calm => return Begun::Waiting,
+            1 if !net.calm => return Begun::Failed(FailReason::NameResolution),
+            _ => {}
+        }
+        let line = net.begin(self.initiator);
+        self.line = Some(line);
+        Begun::Carrier(Hold { net: self.net, line, end: 0 })
+    }
+
+    fn finish(&mut self, carrier: &mut Self::Carrier) -> Result<bool, Errno> {
+        let net = &mut *self.net.borrow_mut();
+        let line = &net.lines[carrier.line];
+        match line.connected_at <= net.now {
+            true if line.is_refused => Err(Errno::CONNREFUSED),
+            connected => Ok(connected),
+        }
+    }
+
+    fn peer(&self) -> Address {
+        self.line.map_or(Address::UNKNOWN, address_of)
+    }
+}
+
+/// Where the acceptor's carriers come from.
+pub(crate) struct Acceptor<'n, const STREAMS: bool>(pub(crate) &'n RefCell<Net>);
+
+impl<'n, const STREAMS: bool> Accept for Acceptor<'n, STREAMS> {
+    type Carrier = Hold<'n, STREAMS>;
+
+    fn fd(&self) -> RawFd {
+        LISTENER
+    }
+
+    fn accept(&mut self) -> Result<(Self::Carrier, Address), Errno> {
+        let net = &mut *self.0.borrow_mut();
+        if net.maybe(net.faults.no_memory) {
+            return Err(net.random.pick(&[Errno::MFILE, Errno::CONNABORTED]));
+        }
+        let line = net.waiting().ok_or(Errno::AGAIN)?;
+        net.lines[line].accepted_at = Some(net.now);
+        net.went_on = true;
+        Ok((Hold { net: self.0, line, end: 1 }, address_of(line)))
+    }
+
+    fn end(&mut self) {}
+}
+
+/// The few system calls transports make that have no descriptors but carriers.
+#[derive(Clone, Copy)]
+pub(crate) struct Kernel<'n>(pub(crate) &'n RefCell<Net>);
+
+macro_rules! unused {
+    ($(fn $name:ident($($argument:ty),*) $(-> $result:ty)?;)*) => {
+        $(fn $name(self, $(_: $argument),*) $(-> $result)? {
+            unreachable!("nobody calls {}", stringify!($name))
+        })*
+    };
+}
+
+impl Sys for Kernel<'_> {
+    unused! {
+        fn now() -> Instant;
+        fn epoll_modify(RawFd, RawFd, Interest, u64) -> SysResult<()>;
+        fn epoll_wait(RawFd, &mut [SysEvent; EVENTS_MAX], Option<u32>) -> SysResult<usize>;
+        fn ring(RawFd);
+        fn hush(RawFd);
+        fn accept(RawFd) -> SysResult<(RawFd, Address)>;
+        fn stop_listening(RawFd);
+        fn socket(&Peer<'_>) -> SysResult<RawFd>;
+        fn connect(RawFd, &Peer<'_>) -> SysResult<()>;
+        fn take_error(RawFd) -> SysResult<()>;
+        fn local_address(RawFd) -> SysResult<Address>;
+        fn peer_address(RawFd) -> SysResult<Address>;
+        fn set_nodelay(RawFd) -> SysResult<()>;
+        fn set_keepalive(RawFd, u32, u32, u32) -> SysResult<()>;
+        fn set_buffers(RawFd, usize) -> SysResult<()>;
+        fn set_nonblocking(RawFd) -> SysResult<()>;
+        fn recv(RawFd, &mut [u8]) -> SysResult<usize>;
+        fn peek(RawFd, &mut [u8]) -> SysResult<usize>;
+        fn send(RawFd, &[u8]) -> SysResult<usize>;
+        fn shutdown_write(RawFd) -> SysResult<()>;
+        fn reset_on_close(RawFd);
+        fn unacknowledged(RawFd) -> SysResult<usize>;
+        fn pipe(usize) -> SysResult<(RawFd, RawFd, usize)>;
+        fn write_pipe(RawFd, &[u8]) -> SysResult<usize>;
+        fn splice(RawFd, RawFd, usize) -> SysResult<usize>;
+    }
+
+    fn close(self, fd: RawFd) {
+        assert!(fd < LISTENER, "closed by somebody else");
+    }
+
+    fn epoll_create(self) -> SysResult<RawFd> {
+        Ok(1)
+    }
+
+    fn eventfd(self) -> SysResult<RawFd> {
+        Ok(2)
+    }
+
+    fn epoll_add(self, _: RawFd, fd: RawFd, _: Interest, token: u64) -> SysResult<()> {
+        let net = &mut *self.0.borrow_mut();
+        if fd >= LISTENER && net.maybe(net.faults.no_memory) {
+            return Err(Errno::NOMEM);
+        }
+        if fd == LISTENER {
+            assert!(!net.is_listening, "listens twice");
+            net.is_listening = true;
+        } else if fd > LISTENER {
+            let place = (fd - CARRIERS_FROM) as usize;
+            // Below the bits that say which transport's it is.
+            let own = (token >> 32) as u32 & ((1 << 30) - 1);
+            net.lines[place / 2].here[place % 2].own = Some(own);
+        }
+        Ok(())
+    }
+
+    fn epoll_delete(self, _: RawFd, fd: RawFd) -> SysResult<()> {
+        let net = &mut *self.0.borrow_mut();
+        assert!(fd == LISTENER && net.is_listening, "{fd} was not registered");
+        net.is_listening = false;
+        Ok(())
+    }
+}
