@@ -9,7 +9,7 @@ use crate::transport::{Lent, Room, Transport};
 
 /// After about this many bytes of one direction others have their turn: all channels of a link
 /// share one way out.
-const LENT_TURN_BYTES: usize = 64 * 1024;
+pub(super) const LENT_TURN_BYTES: usize = 64 * 1024;
 
 impl<K: Sys> Relay<'_, K> {
     /// From a descriptor to a channel: read straight into the room that is lent.

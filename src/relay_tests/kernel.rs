@@ -45,7 +45,7 @@ impl Whims {
     }
 
     /// Of so many at most, all in good weather, and at least one.
-    fn amount(&mut self, most: usize) -> usize {
+    pub(super) fn amount(&mut self, most: usize) -> usize {
         match self.below(256) {
             0..=127 => most,
             n => (most >> (n % 18)).max(n - 127).min(most),
@@ -53,7 +53,7 @@ impl Whims {
     }
 
     /// True once in so many times, never in good weather.
-    fn once_in(&mut self, times: usize) -> bool {
+    pub(super) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == times - 1
     }
 }
@@ -96,6 +96,11 @@ pub(super) struct Socket {
 }
 
 impl Socket {
+    /// Bytes that have arrived and were not read.
+    pub(super) fn unread(&self) -> usize {
+        self.arrived - self.read
+    }
+
     pub(super) fn has_something(&self) -> bool {
         self.arrived > self.read || self.over
     }
@@ -150,7 +155,7 @@ impl Socket {
     }
 
     /// How many bytes a write may bring.
-    fn writable(&mut self) -> SysResult<usize> {
+    pub(super) fn writable(&mut self) -> SysResult<usize> {
         if self.is_reset() {
             return Err(Errno::PIPE);
         }
@@ -194,7 +199,7 @@ impl State {
         &mut self.sockets[(fd - SOCKETS_FROM) as usize]
     }
 
-    fn pattern(&self, socket: usize, from: usize, bytes: usize) -> &[u8] {
+    pub(super) fn pattern(&self, socket: usize, from: usize, bytes: usize) -> &[u8] {
         let start = (self.sockets[socket].seed + from) % PATTERN_BYTES;
         &self.pattern[start..start + bytes]
     }
@@ -241,9 +246,14 @@ impl State {
     }
 
     fn take(&mut self, fd: RawFd, bytes: &[u8]) {
-        let (fed_by, at) = (self.socket(fd).fed_by, self.socket(fd).taken);
+        self.take_in((fd - SOCKETS_FROM) as usize, bytes);
+    }
+
+    /// Bytes have come to a socket's peer.
+    pub(super) fn take_in(&mut self, socket: usize, bytes: &[u8]) {
+        let Socket { fed_by, taken: at, .. } = self.sockets[socket];
         assert_eq!(self.pattern(fed_by, at, bytes.len()), bytes, "not what was sent at {at}");
-        let socket = self.socket(fd);
+        let socket = &mut self.sockets[socket];
         socket.taken += bytes.len();
         socket.room -= bytes.len();
     }

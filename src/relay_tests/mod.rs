@@ -1,9 +1,12 @@
 //! The relay against a model: whatever the kernel does, bytes come out as they went in, each once.
 
 mod kernel;
+mod lender;
 
+use super::lent::LENT_TURN_BYTES;
 use super::*;
 use kernel::{Faults, Kernel, Last, Socket, Whims};
+use lender::{Descriptors, LENT_BYTES_MAX, Lender, REASON, channel_of};
 use proptest::prelude::*;
 use std::vec::Vec;
 
@@ -42,6 +45,9 @@ struct Pair {
 struct Bench<'k> {
     kernel: &'k Kernel,
     relay: Relay<'k, &'k Kernel>,
+    lender: Lender<'k>,
+    /// Which sides are channels.
+    lends: [[bool; 2]; PAIRS],
     pairs: Vec<Pair>,
     to_come: Vec<Traffic>,
 }
@@ -51,10 +57,12 @@ impl<'k> Bench<'k> {
         kernel: &'k Kernel,
         buffer: &'k mut [u8],
         limits: PipeLimits,
+        lends: [[bool; 2]; PAIRS],
         to_come: Vec<Traffic>,
     ) -> Bench<'k> {
         let relay = Relay::new(kernel, buffer, limits);
-        let mut bench = Bench { kernel, relay, pairs: Vec::new(), to_come };
+        let lender = Lender::new(kernel);
+        let mut bench = Bench { kernel, relay, lender, lends, pairs: Vec::new(), to_come };
         for pair in 0..PAIRS {
             let pair = bench.connect(pair);
             bench.pairs.push(pair);
@@ -112,10 +120,25 @@ impl<'k> Bench<'k> {
         if !side.wants_pumping() {
             return;
         }
-        let stopped = {
-            let end = |fd, side| End::new(Handle::descriptor(fd), side);
-            self.relay.pump_kernel(end(fds[from], side), end(fds[from ^ 1], other))
+        let before = side.bytes;
+        let handle = |which: usize| match self.lends[pair][which] {
+            true => channel_of(pair * 2 + which),
+            false => Handle::descriptor(fds[which]),
         };
+        let (one, another) = (End::new(handle(from), side), End::new(handle(from ^ 1), other));
+        let (relay, lender) = (&mut self.relay, &mut self.lender);
+        let stopped = match (self.lends[pair][from], self.lends[pair][from ^ 1]) {
+            (false, false) => relay.pump(one, another, (&mut Descriptors, &mut Descriptors)),
+            (false, true) => relay.pump(one, another, (&mut Descriptors, lender)),
+            (true, false) => relay.pump(one, another, (lender, &mut Descriptors)),
+            (true, true) => relay.pump(one, another, (lender, &mut Lender::new(self.kernel))),
+        };
+        let moved = self.pairs[pair].sides[from].bytes - before;
+        let most = (LENT_TURN_BYTES + LENT_BYTES_MAX) as u64;
+        assert!(
+            self.lends[pair] == [false; 2] || moved <= most,
+            "{moved}: others never have a turn"
+        );
         let flags = self.pairs[pair].sides[from].flags;
         let to_flags = self.pairs[pair].sides[from ^ 1].flags;
         let all_taken = self.socket(pair, from ^ 1, |socket| socket.taken)
@@ -137,6 +160,8 @@ impl<'k> Bench<'k> {
             Pumped::Reset => {
                 assert!(all_taken, "what came before a reset is lost");
                 assert!(self.socket(pair, from, Socket::is_reset));
+                let reason = if self.lends[pair][from] { REASON as u8 } else { 0 };
+                assert_eq!(self.pairs[pair].sides[from].reason, reason, "nobody would know why");
                 return self.end(pair);
             }
             Pumped::Broken => {
@@ -206,6 +231,33 @@ impl<'k> Bench<'k> {
     }
 }
 
+/// Relays all that is to come, at somebody's whim, and sees it through.
+fn relay_all(
+    whims: Whims,
+    faults: Faults,
+    limits: PipeLimits,
+    lends: [[bool; 2]; PAIRS],
+    to_come: Vec<Traffic>,
+) {
+    let kernel = Kernel::new(whims, faults);
+    let mut buffer = std::vec![0; BUFFER_BYTES];
+    let mut bench = Bench::new(&kernel, &mut buffer, limits, lends, to_come);
+    while !kernel.0.borrow().whims.is_over() {
+        kernel.0.borrow_mut().let_peers_act();
+        let act = kernel.0.borrow_mut().whims.below(512);
+        let (pair, side) = (act / 2 % PAIRS, act % 2);
+        match act / (PAIRS * 2) {
+            0 => bench.end(pair),
+            1..=50 => bench.deliver(pair, side),
+            _ => bench.pump(pair, side),
+        }
+        bench.check();
+    }
+    bench.finish();
+    drop(bench);
+    assert_eq!(kernel.open_pipes(), 0);
+}
+
 proptest! {
     #[test]
     #[cfg_attr(miri, ignore = "megabytes a case, and no unsafe code is involved")]
@@ -215,23 +267,21 @@ proptest! {
         to_come in prop::collection::vec(any_traffic(), 2..20),
         (seed, draws) in (any::<u64>(), 0..20_000usize),
     ) {
-        let kernel = Kernel::new(Whims::new(seed, draws), faults);
-        let mut buffer = std::vec![0; BUFFER_BYTES];
-        let mut bench = Bench::new(&kernel, &mut buffer, PipeLimits { large, small }, to_come);
-        while !kernel.0.borrow().whims.is_over() {
-            kernel.0.borrow_mut().let_peers_act();
-            let act = kernel.0.borrow_mut().whims.below(512);
-            let (pair, side) = (act / 2 % PAIRS, act % 2);
-            match act / (PAIRS * 2) {
-                0 => bench.end(pair),
-                1..=50 => bench.deliver(pair, side),
-                _ => bench.pump(pair, side),
-            }
-            bench.check();
-        }
-        bench.finish();
-        drop(bench);
-        prop_assert_eq!(kernel.open_pipes(), 0);
+        let limits = PipeLimits { large, small };
+        relay_all(Whims::new(seed, draws), faults, limits, [[false; 2]; PAIRS], to_come);
+    }
+
+    /// From a descriptor to a channel, from a channel to a descriptor, from channel to channel.
+    #[test]
+    #[cfg_attr(miri, ignore = "megabytes a case, and no unsafe code is involved")]
+    fn bytes_in_are_bytes_out_where_memory_is_lent(
+        faults in any_faults(),
+        lends in any::<[[bool; 2]; PAIRS]>(),
+        to_come in prop::collection::vec(any_traffic(), 2..20),
+        (seed, draws) in (any::<u64>(), 0..20_000usize),
+    ) {
+        let limits = PipeLimits { large: 1, small: 1 };
+        relay_all(Whims::new(seed, draws), faults, limits, lends, to_come);
     }
 
     /// The kernel's memory never passes what it may be, and none of it is left unused.
