@@ -18,6 +18,11 @@ use std::time::{Duration, Instant};
 /// How long anything may take that should take no time at all: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// So many bytes, or as many as move in the same time where all is emulated (tests/vm).
+pub fn bulk(bytes: usize) -> usize {
+    if std::env::var_os("SEAPROX_VM").is_some() { bytes / 4 } else { bytes }
+}
+
 /// Waits until `happened`, looking every few milliseconds.
 ///
 /// # Panics

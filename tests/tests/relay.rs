@@ -1,5 +1,6 @@
 //! Bytes get through: all of them, in order, each once, both ways, whatever the others do.
 
+use seaprox_tests::bulk;
 use seaprox_tests::bytes::{Numbers, assert_same, pattern};
 use seaprox_tests::launch::{Launch, Proxy};
 use seaprox_tests::peer::{
@@ -165,7 +166,7 @@ fn a_hang_up_while_the_other_side_is_blocked_is_remembered() {
     let mut numbers = Numbers::new(6);
     let mut waiting = Vec::new();
     for seed in 0..64 {
-        let length = numbers.below(9 * MIB);
+        let length = numbers.below(bulk(9 * MIB));
         let (client, server) = proxy.pair(&backend);
         let (sender, receiver) = if seed % 2 == 0 { (server, client) } else { (client, server) };
         let send = send_pattern(&sender, seed, length);
@@ -174,7 +175,8 @@ fn a_hang_up_while_the_other_side_is_blocked_is_remembered() {
         }
         waiting.push((seed, length, sender, receiver, send));
     }
-    thread::sleep(Duration::from_millis(300));
+    // Until it has moved what it can.
+    proxy.wait_asleep();
     // A hang-up cannot be masked, and must not be heard again and again (haproxy debdc4b65).
     let cpu = proxy.process.cpu_nanos();
     thread::sleep(Duration::from_millis(300));
