@@ -278,7 +278,7 @@ impl<'m, C: Carrier> Link<'m, C> {
         }
         let told = match self.dead {
             Some(reason) => Err(reason),
-            None => self.session.handle_timeout(now).and_then(|()| self.listen()),
+            None => self.listen_in_time(now),
         };
         match told {
             Ok(Some(told)) => return Some(told),
@@ -553,3 +553,7 @@ impl<'m, C: Carrier> Link<'m, C> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

@@ -9,6 +9,7 @@ use crate::wanted::Wanted;
 use seaprox::address::Address;
 use seaprox::fail::FailReason;
 use seaprox::sys::Errno;
+use seaprox::time::Instant;
 
 impl<C: Carrier> Link<'_, C> {
     /// What of the current packet nobody has taken waits in the channel's chunks from now on.
@@ -18,8 +19,18 @@ impl<C: Carrier> Link<'_, C> {
         }
     }
 
+    /// Hears what there is; then it may be time to ask for more, or to give up. In this order, as this
+    /// end may be the one that stood still.
+    pub(super) fn listen_in_time(&mut self, now: Instant) -> Result<Option<Told>, FailReason> {
+        if let Some(told) = self.listen()? {
+            return Ok(Some(told));
+        }
+        self.session.handle_timeout(now)?;
+        Ok(None)
+    }
+
     /// Reads messages, and receives packets, until one tells something.
-    pub(super) fn listen(&mut self) -> Result<Option<Told>, FailReason> {
+    fn listen(&mut self) -> Result<Option<Told>, FailReason> {
         loop {
             while !self.incoming.unread.is_empty() {
                 if let Some(told) = self.read_message()? {

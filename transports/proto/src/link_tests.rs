@@ -1,0 +1,189 @@
+//! Two links on a pair of queues: what the simulation of many takes for granted, one by one.
+
+use super::*;
+use crate::carrier::{Bounds, Received};
+use crate::session::Role;
+use std::boxed::Box;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::vec::Vec;
+
+#[derive(Default)]
+struct Queue {
+    packets: VecDeque<Vec<u8>>,
+    closed: bool,
+    /// What a send fails with.
+    fault: Option<Errno>,
+}
+
+type Shared = Rc<RefCell<Queue>>;
+
+/// One end of two queues.
+struct Tube {
+    out: Shared,
+    back: Shared,
+}
+
+impl Drop for Tube {
+    fn drop(&mut self) {
+        self.out.borrow_mut().closed = true;
+    }
+}
+
+impl Carrier for Tube {
+    fn bounds(&self) -> Bounds {
+        Bounds::ORDERED
+    }
+
+    fn fd(&self) -> RawFd {
+        0
+    }
+
+    fn send(&mut self, _: u16, packet: &[u8]) -> Result<(), Errno> {
+        let mut out = self.out.borrow_mut();
+        out.fault.map_or(Ok(()), Err)?;
+        out.packets.push_back(packet.to_vec());
+        Ok(())
+    }
+
+    fn receive(&mut self, room: &mut [u8]) -> Result<Received, Errno> {
+        let mut back = self.back.borrow_mut();
+        let Some(packet) = back.packets.pop_front() else {
+            return if back.closed { Ok(Received::Gone) } else { Err(Errno::AGAIN) };
+        };
+        room[..packet.len()].copy_from_slice(&packet);
+        Ok(Received::Piece { stream: 0, bytes: packet.len(), end: true })
+    }
+}
+
+const IDLE_MILLIS: u32 = 9000;
+
+fn at(millis: u32) -> Instant {
+    Instant::from_millis(1000).after(millis)
+}
+
+fn link(role: Role) -> Link<'static, Tube> {
+    let config = Config {
+        role,
+        streams: false,
+        peer_channels_max: 4,
+        idle_millis: IDLE_MILLIS,
+        opens_per_second_max: 100,
+        first_offset: 0,
+    };
+    Box::leak(Box::new(LinkMemory::<4, 64>::new())).link(0, config)
+}
+
+/// A turn in which the descriptor is ready for reading.
+fn turn(link: &mut Link<'_, Tube>, now: Instant) -> Vec<Told> {
+    link.ready(READABLE);
+    let told = core::iter::from_fn(|| link.poll(now)).collect();
+    link.end_turn();
+    told
+}
+
+/// Two links, and the queues from the one to the other and back.
+struct Pair {
+    near: Link<'static, Tube>,
+    far: Link<'static, Tube>,
+    queues: [Shared; 2],
+}
+
+impl Pair {
+    fn new() -> Pair {
+        let pair = (link(Role::Initiator), link(Role::Acceptor));
+        let mut pair = Pair { near: pair.0, far: pair.1, queues: Default::default() };
+        pair.start();
+        pair
+    }
+
+    fn start(&mut self) {
+        self.queues = Default::default();
+        let [there, back] = &self.queues;
+        let near = Tube { out: there.clone(), back: back.clone() };
+        let far = Tube { out: back.clone(), back: there.clone() };
+        self.near.start(near, Address::UNIX, at(0));
+        self.far.start(far, Address::UNIX, at(0));
+        for _ in 0..3 {
+            turn(&mut self.near, at(0));
+            turn(&mut self.far, at(0));
+        }
+        assert!(self.near.is_open() && self.far.is_open());
+    }
+
+    fn open(&mut self, connection: usize) -> Handle {
+        let target = Target::Service(b"");
+        self.near.open(SideKey::dest(connection), target, None).expect("there is room")
+    }
+}
+
+#[test]
+fn who_stood_still_hears_what_came_before_it_gives_up() {
+    let mut pair = Pair::new();
+    // Both ask whether the other is there, and then the machine sleeps.
+    pair.near.poll(at(IDLE_MILLIS / 3));
+    pair.near.end_turn();
+    turn(&mut pair.far, at(IDLE_MILLIS / 3));
+    for link in [&mut pair.near, &mut pair.far] {
+        assert_eq!(turn(link, at(3 * IDLE_MILLIS)), [], "it had word from the other");
+    }
+    // Nothing came since.
+    let told = turn(&mut pair.far, at(5 * IDLE_MILLIS));
+    assert_eq!(told, [Told::Dead(FailReason::TimedOut)]);
+}
+
+#[test]
+fn who_leaves_a_dead_link_is_not_told_of_it() {
+    let mut pair = Pair::new();
+    let channels = [5, 6, 7].map(|connection| pair.open(connection));
+    turn(&mut pair.near, at(1));
+    pair.queues[1].borrow_mut().closed = true;
+    pair.near.ready(READABLE);
+    assert_eq!(pair.near.poll(at(2)), Some(Told::Dead(FailReason::LinkDown)));
+    assert_eq!(pair.near.poll(at(2)), Some(Told::Ready(SideKey::dest(5), ERROR)));
+    assert_eq!(pair.near.bytes(channels[1]), Lent::Reset(FailReason::LinkDown));
+    pair.near.close(channels[1], Some(FailReason::Reset));
+    assert_eq!(pair.near.poll(at(2)), Some(Told::Ready(SideKey::dest(7), ERROR)));
+    assert_eq!(pair.near.poll(at(2)), None);
+}
+
+#[test]
+fn nothing_of_a_dead_link_is_in_the_next() {
+    let mut pair = Pair::new();
+    let old = pair.open(1);
+    turn(&mut pair.near, at(1));
+    // It would answer, but there is nobody to answer to.
+    turn(&mut pair.far, at(1));
+    pair.near.shut(old);
+    pair.queues[1].borrow_mut().packets.clear();
+    pair.queues[1].borrow_mut().closed = true;
+    assert_eq!(turn(&mut pair.near, at(2))[0], Told::Dead(FailReason::LinkDown));
+    let opened = pair.near.open(SideKey::dest(2), Target::Service(b""), None);
+    assert_eq!(opened, Err(Refused::Because(FailReason::Unreachable)));
+    turn(&mut pair.far, at(2));
+    assert!(pair.near.is_down() && pair.far.is_down() && pair.near.is_flushed());
+    pair.start();
+    let new = pair.open(3);
+    assert_ne!(old, new);
+    assert_eq!(pair.near.bytes(old), Lent::Reset(FailReason::LinkDown));
+    assert_eq!(pair.near.room(old), Room::Broken);
+    assert!(matches!(pair.near.room(new), Room::Bytes(_)));
+}
+
+#[test]
+fn what_the_kernel_had_no_memory_for_is_tried_again() {
+    for errno in [Errno::NOBUFS, Errno::NOMEM, Errno::INTR] {
+        let mut pair = Pair::new();
+        pair.queues[0].borrow_mut().fault = Some(errno);
+        pair.open(1);
+        turn(&mut pair.near, at(10));
+        let again = pair.near.timeout().expect("it wants another turn");
+        assert!(at(10) < again && again <= at(10).after(STARVED_MILLIS), "{again:?}");
+        pair.queues[0].borrow_mut().fault = None;
+        // No event tells.
+        assert_eq!(pair.near.poll(again), None);
+        pair.near.end_turn();
+        assert!(matches!(turn(&mut pair.far, again)[..], [Told::Opened { .. }]), "{errno}");
+    }
+}
