@@ -7,6 +7,7 @@ mod net;
 mod role;
 mod story;
 mod users;
+mod waiting;
 
 use crate::wire::Weather;
 use engine::{Engine, Habits, World};

@@ -159,7 +159,7 @@ impl Net {
         here.wants_read &= !ready.readable;
         here.wants_write &= !ready.writable;
         here.gone_told |= ready.hung_up;
-        Some((own, CARRIERS_FROM + (number * 2 + end) as RawFd, ready))
+        Some((own, fd_of(number, end), ready))
     }
 
     fn ready(&self, number: usize, end: usize) -> Option<Ready> {
@@ -248,6 +248,11 @@ impl Net {
     }
 }
 
+/// The descriptor of one end of a line.
+pub(crate) const fn fd_of(line: usize, end: usize) -> RawFd {
+    CARRIERS_FROM + (line * 2 + end) as RawFd
+}
+
 /// The address by which both ends name a line.
 pub(crate) fn address_of(line: usize) -> Address {
     SocketAddr::from(([10, 1, (line >> 8) as u8, line as u8], 7)).into()
@@ -286,7 +291,7 @@ impl<const STREAMS: bool> Carrier for Hold<'_, STREAMS> {
     }
 
     fn fd(&self) -> RawFd {
-        CARRIERS_FROM + (self.line * 2 + self.end) as RawFd
+        fd_of(self.line, self.end)
     }
 
     fn send(&mut self, stream: u16, packet: &[u8]) -> Result<(), Errno> {
