@@ -4,11 +4,12 @@ use crate::bytes::{Numbers, assert_same, pattern};
 use crate::{PATIENCE, eventually};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    self, AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, sockopt,
+    self, AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrIn6, sockopt,
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::{
-    IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream,
+    IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener,
+    TcpStream,
 };
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -33,10 +34,21 @@ pub fn vacant_port() -> u16 {
         // Test processes that run at the same time have numbers close to each other.
         let next = std::process::id() * 37 + NEXT.fetch_add(1, Ordering::Relaxed);
         let port = 10_000 + (next % 20_000) as u16;
-        if TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).is_ok() {
+        if is_vacant(port) {
             return port;
         }
     }
+}
+
+/// Bound, never listening: a process that another test starts at this moment has a copy of the
+/// socket until it runs its program, and a copy of a listener would keep the port.
+fn is_vacant(port: u16) -> bool {
+    let (family, kind) = (AddressFamily::Inet6, SockType::Stream);
+    let fd = socket::socket(family, kind, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
+    // As every listener here does (socket(7)): then only one that listens is in the way.
+    socket::setsockopt(&fd, sockopt::ReuseAddr, &true).expect("it takes options");
+    let everywhere = SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0));
+    socket::bind(fd.as_raw_fd(), &everywhere).is_ok()
 }
 
 /// Listens on a loopback address of this process.
