@@ -13,7 +13,8 @@ network_up() {
     local end path
     for end in a b; do
         ip netns add "$end" || return
-        ip -n "$end" link set lo up || return
+        # As init does for the machine's own lo, and why.
+        ip -n "$end" link set lo gso_max_size 65000 up || return
     done
     for path in 1 2; do
         ip link add "path$path" netns a type veth peer name "path$path" netns b || return
@@ -25,8 +26,10 @@ network_up() {
 # One end of a path: namespace, path, its number, the far end's.
 network_end() {
     local end=$1 path=$2 near=$3 far=$4 device="path$2"
-    # A packet is a packet: loss must not take 64 KiB at once.
-    ip -n "$end" link set "$device" addrgenmode none gso_max_segs 1 address "02:00:00:00:0$path:0$near" || return
+    # A packet is a packet: loss must not take 64 KiB at once. With a size below the MTU SCTP makes no larger ones, and
+    # the kernel cuts none, which inside udp loses them, or is a panic (init).
+    ip -n "$end" link set "$device" addrgenmode none gso_max_segs 1 gso_max_size 1400 \
+        address "02:00:00:00:0$path:0$near" || return
     ip -n "$end" address add "10.$path.0.$near/24" dev "$device" || return
     ip -n "$end" link set "$device" up || return
     # Known for ever: a path that goes dark must look like one, not like a neighbour that does not answer ARP.

@@ -92,7 +92,9 @@ pub(super) fn ingress_command(bounds: Bounds) -> Command {
                 .long_help(
                     "Put SCTP into udp, sent to this port of the egress's machine (RFC 6951), for\n\
                     networks that know nothing of SCTP. The kernels of both ends must be told:\n\
-                    sysctl net.sctp.udp_port=9899 (Linux 5.11)",
+                    sysctl net.sctp.udp_port=9899 (Linux 5.11). Both must also send such packets\n\
+                    uncut, by `ip link set DEVICE gso_max_size 1400` (less than its MTU): where the\n\
+                    kernel cuts them itself they are lost, or it panics (seen in 6.1)",
                 ),
         )
         .args(families())
