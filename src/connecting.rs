@@ -121,6 +121,10 @@ where
         self.observer.notice(Notice::Connected(self.describe(key.connection())));
         self.touch(key.connection());
         self.arm_life(key.connection());
+        // Reset before anybody has looked, with bytes to be read before that.
+        if self.table.side(key).flags.has(Flags::ERROR) {
+            self.side_in_error(key);
+        }
         self.drive(key.other());
     }
 }

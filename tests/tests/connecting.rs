@@ -6,8 +6,8 @@ use seaprox_tests::launch::{Launch, Proxy};
 use seaprox_tests::namespace::Namespace;
 use seaprox_tests::peer::{
     Blackhole, End, accept, accept_within, assert_echoes, assert_ends, assert_refused, assert_rest,
-    connect, connect_from, echo, end, listen, read_bytes, reset, serve, vacant_address,
-    vacant_port,
+    connect, connect_from, echo, end, listen, read_bytes, read_to_end, reset, serve,
+    vacant_address, vacant_port, wait_acknowledged,
 };
 use seaprox_tests::process::{SYN_SENT, Signal};
 use std::io::Write;
@@ -93,6 +93,52 @@ fn an_early_fin_is_passed_on() {
     drop(server);
     assert_rest(&mut client, b"answer");
     proxy.wait_sockets(clean);
+}
+
+/// A dest that is connected, answers and resets before the program has looked even once was reached:
+/// what it said arrives, and then the reset.
+#[test]
+fn a_reset_before_anybody_looked_follows_its_bytes() {
+    let answer = pattern(2, 30_000);
+    for asks in [false, true] {
+        let blackhole = Blackhole::new();
+        let proxy = Launch::to(blackhole.address()).start();
+        let clean = proxy.sockets();
+        let mut client = proxy.connect();
+        if asks {
+            client.write_all(b"question").unwrap();
+        }
+        let port = blackhole.address().port();
+        eventually("a connect is under way", || connects_to(&proxy, port) == 1);
+        proxy.processes().for_each(|process| process.signal(Signal::SIGSTOP));
+        let mut server = blackhole.open();
+        server.write_all(&answer).unwrap();
+        wait_acknowledged(&server);
+        reset(server);
+        proxy.processes().for_each(|process| process.signal(Signal::SIGCONT));
+        let (bytes, ended) = read_to_end(&mut client);
+        assert_same(&bytes, &answer, "what it said");
+        assert_eq!(ended, End::Rst);
+        proxy.wait_sockets(clean);
+        assert_eq!(proxy.failed("connection-refused"), 0);
+    }
+}
+
+/// One that says nothing before it resets has refused, and the next one is tried.
+#[test]
+fn a_reset_before_anybody_looked_is_a_refusal_without_bytes() {
+    let (blackhole, next) = (Blackhole::new(), listen());
+    let proxy = Launch::to(blackhole.address()).or_to(next.local_addr().unwrap()).start();
+    let mut client = proxy.connect();
+    let port = blackhole.address().port();
+    eventually("a connect is under way", || connects_to(&proxy, port) == 1);
+    proxy.processes().for_each(|process| process.signal(Signal::SIGSTOP));
+    reset(blackhole.open());
+    proxy.processes().for_each(|process| process.signal(Signal::SIGCONT));
+    let mut server = accept(&next);
+    server.write_all(b"here").unwrap();
+    drop(server);
+    assert_rest(&mut client, b"here");
 }
 
 /// The client resets while its dest is being connected: the connect is given up at once, not when

@@ -58,6 +58,8 @@ struct Race {
     peer: Address,
     /// It is ready, and the worker has not been told.
     untold: bool,
+    /// It failed, or was reset.
+    in_error: bool,
 }
 
 /// Connects to the first target that can be reached, of those that `P` chooses for a connection.
@@ -261,7 +263,8 @@ impl<'t, K: Sys, R: Resolve, P: Names> Dialer<'t, K, R, P> {
                 Ok((fd, _)) => match dial.desk.poller.add_dest_own(fd, own as u32) {
                     Ok(()) => {
                         let (side, peer) = (dial.side, peer.address());
-                        self.races[own] = Some(Race { fd, side, peer, untold: false });
+                        self.races[own] =
+                            Some(Race { fd, side, peer, untold: false, in_error: false });
                         return;
                     }
                     Err(errno) => {
@@ -348,10 +351,11 @@ impl<'t, K: Sys, R: Resolve, P: Names> Dialer<'t, K, R, P> {
         if !(ready.writable || ready.error || ready.hung_up) {
             return Step::Wait(self.wake_at(now, notes));
         }
-        if ready.error || ready.hung_up {
-            return self.own_failed(dial, notes, fd);
-        }
-        match self.verify(fd, dial.peer) {
+        let connected = match ready.error || ready.hung_up {
+            true => self.in_error(fd),
+            false => self.verify(fd, dial.peer),
+        };
+        match connected {
             Ok(()) => {
                 self.end_race(dial.side, &mut dial.desk);
                 Step::Connected
@@ -363,12 +367,23 @@ impl<'t, K: Sys, R: Resolve, P: Names> Dialer<'t, K, R, P> {
         }
     }
 
+    /// What a connect has come to whose socket is in error: `Ok` if it was made, and its peer said
+    /// something before it reset it, all before anybody looked. That is still to be read, and the
+    /// error after it: a peek that finds bytes leaves the error where it is (tcp(7), `sk_err`).
+    fn in_error(&self, fd: RawFd) -> Result<(), Errno> {
+        match self.sys.peek(fd, &mut [0]) {
+            Ok(1..) => Ok(()),
+            Ok(0) | Err(Errno::AGAIN) => {
+                self.sys.take_error(fd)?;
+                self.sys.peer_address(fd).map(|_| ())
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
     /// The side's own connect failed: a second one takes its place, else the next address, else the
     /// next target.
     fn own_failed(&mut self, dial: &mut Dial<'_, K>, notes: &mut Notes, fd: RawFd) -> Step {
-        if let Err(errno) = self.sys.take_error(fd) {
-            notes.fail(reason_of(errno));
-        }
         dial.fd = None;
         dial.desk.poller.retire(fd);
         if let Some(race) = self.race_of(dial.side).and_then(|own| self.races[own].take()) {
@@ -389,10 +404,13 @@ impl<'t, K: Sys, R: Resolve, P: Names> Dialer<'t, K, R, P> {
             return Step::Wait(self.wake_at(now, notes));
         };
         let Some(race) = self.races[own].take() else { unreachable!("just found") };
-        let connected = self.sys.take_error(race.fd).and_then(|()| {
-            self.sys.peer_address(race.fd)?;
-            self.verify(race.fd, race.peer)
-        });
+        let connected = match race.in_error {
+            true => self.in_error(race.fd),
+            false => self.sys.take_error(race.fd).and_then(|()| {
+                self.sys.peer_address(race.fd)?;
+                self.verify(race.fd, race.peer)
+            }),
+        };
         match connected {
             // The event was about the connect that had this number before, earlier in the turn.
             Err(Errno::NOTCONN) => {
@@ -470,6 +488,7 @@ impl<K: Sys, R: Resolve, P: Names> Transport<K> for Dialer<'_, K, R, P> {
             && (ready.writable || ready.error || ready.hung_up)
         {
             race.untold = true;
+            race.in_error = ready.error || ready.hung_up;
         }
     }
 

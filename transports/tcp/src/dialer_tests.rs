@@ -327,3 +327,43 @@ fn when_every_place_is_taken_names_are_refused_and_nothing_else() {
         assert_eq!((bed.taken.get(), bed.told().len()), (0, PLACES));
     });
 }
+
+/// Of both connects of a side: the first, and the one that is tried as well.
+#[test]
+fn what_is_said_before_a_reset_that_nobody_saw_is_kept() {
+    with_bed(10, |bed| {
+        bed.know("both", &["10.0.0.4", "10.0.0.2"]);
+        for (wanted, descriptors, fails) in
+            [(Wanted::Inet(at(TWO)), 2, "connection-refused"), (name("both"), 3, "timed-out")]
+        {
+            for speaks in [true, false] {
+                let open = bed.sim.open_descriptors();
+                let client = bed.client(wanted);
+                while bed.sim.open_descriptors() < open + descriptors {
+                    bed.pass(1);
+                }
+                // From here on the worker does not look.
+                let backend = loop {
+                    bed.sim.advance(1);
+                    if let Some(backend) = bed.sim.backend_accept(at(TWO)) {
+                        break backend;
+                    }
+                };
+                if speaks {
+                    assert_eq!(backend.send(bed.sim, b"the answer"), Ok(10));
+                    bed.sim.advance(5);
+                }
+                backend.reset(bed.sim);
+                bed.sim.advance(5);
+                bed.pass(1000);
+                let mut bytes = Vec::new();
+                assert_eq!(client.recv_all(bed.sim, &mut bytes), Err(Errno::CONNRESET));
+                let (said, told) = match speaks {
+                    true => (&b"the answer"[..], "ipv4[10.0.0.2:80]"),
+                    false => (&b""[..], fails),
+                };
+                assert_eq!((&bytes[..], bed.told().join(" ").as_str()), (said, told));
+            }
+        }
+    });
+}
