@@ -179,7 +179,11 @@ impl Office<'_> {
             match message {
                 Message::Open { channel, credit, .. } | Message::Opened { channel, credit } => {
                     let (limit, _) = self.limits.entry(channel.0).or_insert((first, first));
-                    *limit = first.wrapping_add(credit);
+                    // A CREDIT may have been said before OPENED, which then changes nothing.
+                    let said = first.wrapping_add(credit);
+                    if said.wrapping_sub(*limit) as i32 > 0 {
+                        *limit = said;
+                    }
                 }
                 Message::Credit { channel, max_offset } => {
                     // Of a channel that was opened by the peer, and not accepted yet.
