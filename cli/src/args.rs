@@ -2,10 +2,12 @@
 //! nothing itself.
 
 mod common;
+#[cfg(feature = "links")]
 mod links;
 
 pub use crate::help::Bounds;
 pub use common::{Common, WhenFull};
+#[cfg(feature = "links")]
 pub use links::{Ask, EgressConfig, IngressConfig, LISTENS_MAX, SERVICES_MAX, Service};
 
 use crate::endpoint::{Listen, Refused, Target};
@@ -26,8 +28,10 @@ pub enum Command {
     /// `seaprox static`.
     Static(Config),
     /// `seaprox ingress`.
+    #[cfg(feature = "links")]
     Ingress(IngressConfig),
     /// `seaprox egress`.
+    #[cfg(feature = "links")]
     Egress(EgressConfig),
     /// `seaprox limits`.
     Limits {
@@ -76,7 +80,9 @@ pub fn parse(
         .map_err(|error| answer_of(&error, name))?;
     match matches.subcommand() {
         Some(("static", given)) => Ok(Command::Static(config_of(given, bounds)?)),
+        #[cfg(feature = "links")]
         Some(("ingress", given)) => Ok(Command::Ingress(IngressConfig::of(given, bounds)?)),
+        #[cfg(feature = "links")]
         Some(("egress", given)) => Ok(Command::Egress(EgressConfig::of(given, bounds)?)),
         Some(("limits", given)) => {
             Ok(Command::Limits { socket_buffer_bytes: socket_buffer_of(given)? })
@@ -128,6 +134,9 @@ fn reason_of(error: &clap::Error, command: &str) -> String {
     let argument = whole.split(' ').next().unwrap_or_default();
     match error.kind() {
         ErrorKind::MissingSubcommand => NO_COMMAND.into(),
+        ErrorKind::InvalidSubcommand if matches!(command, "ingress" | "egress") => format!(
+            "{command}: this build has no links; build it with the feature `links` of seaprox-cli"
+        ),
         ErrorKind::InvalidSubcommand => format!(
             "{}: no such command; `seaprox --help` lists them",
             context(ContextKind::InvalidSubcommand)

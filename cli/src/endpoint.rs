@@ -1,8 +1,10 @@
 //! Where clients come from and where their bytes go, as the user writes it. Any bytes may come in:
 //! what is no endpoint is refused with the reason and what to write instead. Knows no socket.
 
+#[cfg(feature = "links")]
 mod link;
 
+#[cfg(feature = "links")]
 pub use link::{LINK_HOSTS_MAX, Link, SctpHost};
 
 use crate::shown::{Shown, write_whole};
@@ -35,6 +37,7 @@ impl Refused {
     }
 
     /// The same of an option's value.
+    #[cfg(feature = "links")]
     pub(crate) fn of_option(self, option: &str) -> Self {
         Refused { argument: format!("{option} {}", self.argument), reason: self.reason }
     }

@@ -1,6 +1,7 @@
 //! The words of the command line: which options there are and what help says of them. Knows no
 //! value of any.
 
+#[cfg(feature = "links")]
 mod links;
 
 use clap::builder::{OsStringValueParser, PossibleValuesParser};
@@ -22,9 +23,15 @@ Examples:
   seaprox static 127.0.0.1:8080 example.org:80
   seaprox static :8080 10.0.0.1:80 10.0.0.2:80 --connect-timeout 2s
   seaprox static unix:/run/app.sock '[::1]:8080' --max-connections 100
-  seaprox ingress 127.0.0.1:8080 sctp:egress.example:7000 --insecure
-  seaprox egress sctp::7000 10.0.0.1:80 --insecure
   seaprox limits --socket-buffer 65536";
+
+/// Of the same list.
+#[cfg(feature = "links")]
+const LINKS_EXAMPLES: &str = "
+  seaprox ingress 127.0.0.1:8080 sctp:egress.example:7000 --insecure
+  seaprox egress sctp::7000 10.0.0.1:80 --insecure";
+#[cfg(not(feature = "links"))]
+const LINKS_EXAMPLES: &str = "";
 
 const STATIC_EXAMPLES: &str = "\
 Examples:
@@ -51,21 +58,23 @@ Exit codes:
 
 /// The whole command line.
 pub(crate) fn command(bounds: Bounds) -> Command {
-    Command::new("seaprox")
+    let command = Command::new("seaprox")
         .version(env!("CARGO_PKG_VERSION"))
         .about("A socket proxy whose memory is known to the byte before it starts")
-        .after_long_help(EXAMPLES)
+        .after_long_help([EXAMPLES, LINKS_EXAMPLES].concat())
         .subcommand_required(true)
         .args_override_self(true)
-        .subcommand(static_command(bounds))
+        .subcommand(static_command(bounds));
+    #[cfg(feature = "links")]
+    let command = command
         .subcommand(links::ingress_command(bounds))
-        .subcommand(links::egress_command(bounds))
-        .subcommand(
-            Command::new("limits")
-                .about("Print the limits that were compiled in, and the memory they bound")
-                .args_override_self(true)
-                .arg(socket_buffer()),
-        )
+        .subcommand(links::egress_command(bounds));
+    command.subcommand(
+        Command::new("limits")
+            .about("Print the limits that were compiled in, and the memory they bound")
+            .args_override_self(true)
+            .arg(socket_buffer()),
+    )
 }
 
 fn static_command(bounds: Bounds) -> Command {

@@ -5,6 +5,7 @@ pub mod activation;
 pub mod allow;
 pub mod args;
 pub mod bound;
+#[cfg(feature = "links")]
 pub mod carriers;
 pub mod duration;
 pub mod endpoint;
@@ -13,6 +14,7 @@ pub mod fixed;
 mod help;
 pub mod limits;
 pub mod line;
+#[cfg(feature = "links")]
 pub mod link;
 pub mod listening;
 pub mod log;

@@ -69,8 +69,8 @@ impl Kernel {
 pub struct Limits<'p> {
     /// The parts of the user memory.
     pub parts: &'p [Part],
-    /// What an ingress or an egress takes beside.
-    pub links: Part,
+    /// What an ingress or an egress takes beside; nothing in a build without links.
+    pub links: Option<Part>,
     /// What is to be held open.
     pub wish: Wish,
     /// What this machine grants.
@@ -95,7 +95,9 @@ impl fmt::Display for Limits<'_> {
             bytes(f, part.name, part.bytes as u64)?;
         }
         bytes(f, "total", parts.iter().map(|part| part.bytes as u64).sum())?;
-        bytes(f, self.links.name, self.links.bytes as u64)?;
+        if let Some(links) = self.links {
+            bytes(f, links.name, links.bytes as u64)?;
+        }
 
         writeln!(f, "\ndescriptors, at most")?;
         count(f, "two for each connection", 2 * connections)?;
@@ -175,7 +177,7 @@ mod tests {
     fn aligned_and_summed() {
         let parts = [Part { name: "table", bytes: 1000 }, Part { name: "log", bytes: 2000 }];
         let wish = Wish { connections: 100, threads: 2, listeners: 1, pipes: pipes_for(100, 0) };
-        let links = Part { name: "links", bytes: 7000 };
+        let links = Some(Part { name: "links", bytes: 7000 });
         let (kernel, socket_buffer_bytes) = (KERNEL, Some(8192));
         let limits = Limits { parts: &parts, links, wish, kernel, socket_buffer_bytes };
         let text = limits.to_string();

@@ -1,11 +1,15 @@
 //! Opens what LISTEN names, and says in one line why it cannot be.
 
+#[cfg(feature = "links")]
+mod links;
+
+#[cfg(feature = "links")]
+pub use links::LinkListening;
+
 use crate::activation::{Passed, check_listener};
-use crate::carriers::endpoint_of;
-use crate::endpoint::{Link, Listen, UnixPath};
+use crate::endpoint::{Listen, UnixPath};
 use crate::exit::ExitCode;
 use seaprox::sys::{Errno, Linux, Peer, Sys};
-use seaprox_sctp::{Association, Seqpacket, Socket};
 use seaprox_tcp::{ListenOptions, adopt_listener, listen, listen_unix};
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -25,14 +29,6 @@ pub struct CannotListen {
 }
 
 impl CannotListen {
-    /// The kernel cannot carry this link.
-    pub fn without_sctp(link: &Link) -> Self {
-        CannotListen {
-            line: format!("{link}: this kernel has no SCTP: `modprobe sctp` as root loads it"),
-            code: ExitCode::Unavailable,
-        }
-    }
-
     fn because(listen: &dyn Display, is_path: bool, errno: Errno) -> Self {
         let error = std::io::Error::from_raw_os_error(errno.raw_os_error());
         let reason = match errno {
@@ -123,35 +119,6 @@ impl Listening {
     }
 }
 
-/// A socket at which links come in.
-#[derive(Debug)]
-pub struct LinkListening {
-    /// The socket.
-    pub fd: OwnedFd,
-    path: Option<Bound>,
-}
-
-impl LinkListening {
-    /// Opens it.
-    pub fn open(at: &Link, options: &seaprox_sctp::Options) -> Result<LinkListening, CannotListen> {
-        let opened = match at {
-            Link::Seqpacket(path) => at_packet_path(path, options),
-            Link::Sctp { .. } => match endpoint_of(at) {
-                Some(endpoint) => Association::listen(&endpoint, options),
-                None => Err(Errno::INVAL),
-            },
-        };
-        let path = match at {
-            Link::Seqpacket(path) if !is_abstract(path) => Bound::at(path),
-            _ => None,
-        };
-        opened.map(|fd| LinkListening { fd, path }).map_err(|errno| match errno {
-            errno if seaprox_sctp::is_missing(errno) => CannotListen::without_sctp(at),
-            errno => CannotListen::because(at, matches!(at, Link::Seqpacket(_)), errno),
-        })
-    }
-}
-
 impl Bound {
     /// Removes it, unless it is somebody else's: while this program drained, the next one may have
     /// bound a socket of its own there.
@@ -160,12 +127,6 @@ impl Bound {
             // Somebody else may have removed it: then nothing is left to do.
             let _ = std::fs::remove_file(as_path(&self.path));
         }
-    }
-}
-
-impl Drop for LinkListening {
-    fn drop(&mut self) {
-        self.path.iter().for_each(Bound::remove);
     }
 }
 
@@ -196,12 +157,6 @@ fn at_path(path: &UnixPath, options: ListenOptions) -> Result<OwnedFd, Errno> {
         Linux.close(fd);
         connected
     })
-}
-
-/// A path where packets stay whole, for links.
-fn at_packet_path(path: &UnixPath, options: &seaprox_sctp::Options) -> Result<OwnedFd, Errno> {
-    let listen = || Seqpacket::listen(path.as_bytes(), options);
-    past_left_over(path, listen, || Seqpacket::connect(path.as_bytes(), options).map(drop))
 }
 
 /// Listens at a path, once more if the first time a socket was there at which nobody listens

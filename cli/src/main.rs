@@ -4,6 +4,7 @@ use seaprox_cli::args::{self, Answer, Bounds, Command};
 use seaprox_cli::exit::{ExitCode, end, fail};
 use seaprox_cli::fixed;
 use seaprox_cli::limits::{Kernel, Limits};
+#[cfg(feature = "links")]
 use seaprox_cli::link;
 use seaprox_cli::memory::{LINKS_PART, MAX_NUM_CONNECTIONS, NUM_THREADS, PARTS};
 use seaprox_cli::proxy;
@@ -20,7 +21,9 @@ fn main() {
     let bounds = Bounds { connections: MAX_NUM_CONNECTIONS, threads: NUM_THREADS, cpus };
     let code = match args::parse(std::env::args_os(), bounds) {
         Ok(Command::Static(config)) => fixed::run(&config),
+        #[cfg(feature = "links")]
         Ok(Command::Ingress(config)) => link::run_ingress(&config),
+        #[cfg(feature = "links")]
         Ok(Command::Egress(config)) => link::run_egress(&config),
         Ok(Command::Limits { socket_buffer_bytes }) => {
             let wish = proxy::wish(MAX_NUM_CONNECTIONS, NUM_THREADS);

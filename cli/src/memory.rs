@@ -1,13 +1,14 @@
 //! The static memory of the program, and what each part of it takes.
 
-use crate::bound::{
-    LINKS, NAMES, RESOLVER_THREADS, WORKER_STACK_BYTES, link_channels, link_chunks, links_bytes,
-    user_bytes,
-};
+#[cfg(feature = "links")]
+use crate::bound::{LINKS, link_channels, link_chunks, links_bytes};
+use crate::bound::{NAMES, RESOLVER_THREADS, WORKER_STACK_BYTES, user_bytes};
 use crate::limits::Part;
 use crate::log::{self, Log};
 use seaprox::Seaprox;
+#[cfg(feature = "links")]
 use seaprox_proto::link;
+#[cfg(feature = "links")]
 use seaprox_tcp::Places;
 use seaprox_tcp::resolver::{self, Resolver};
 
@@ -20,6 +21,7 @@ pub static PROXY: Seaprox<MAX_NUM_CONNECTIONS, NUM_THREADS> = Seaprox::new();
 pub static RESOLVER: Resolver<NAMES, MAX_NUM_CONNECTIONS> = Resolver::new();
 
 /// What one link uses.
+#[cfg(feature = "links")]
 pub type LinkMemory = link::LinkMemory<
     { link_channels(MAX_NUM_CONNECTIONS, NUM_THREADS) },
     { link_chunks(MAX_NUM_CONNECTIONS, NUM_THREADS) },
@@ -28,12 +30,17 @@ pub type LinkMemory = link::LinkMemory<
 /// What the links of all threads take, in a program that is an end of some, with the names that an
 /// ingress may ask an egress for. It is asked of the system at start, before the heap is sealed, as
 /// no other program needs it.
+#[cfg(feature = "links")]
 pub const LINKS_BYTES: usize =
     NUM_THREADS * (LINKS * size_of::<LinkMemory>() + Places::MEMORY_BYTES);
 
-/// The same, to be shown.
-pub const LINKS_PART: Part =
-    Part { name: "links beside, in ingress and egress", bytes: LINKS_BYTES };
+/// The same, to be shown; nothing where there are none.
+#[cfg(feature = "links")]
+pub const LINKS_PART: Option<Part> =
+    Some(Part { name: "links beside, in ingress and egress", bytes: LINKS_BYTES });
+/// There are none.
+#[cfg(not(feature = "links"))]
+pub const LINKS_PART: Option<Part> = None;
 
 /// Every part of the user memory: statics, and stacks of threads beside the main one.
 pub const PARTS: [Part; 7] = [
@@ -66,6 +73,8 @@ const _: () = assert!(total(&PARTS) <= user_bytes(MAX_NUM_CONNECTIONS, NUM_THREA
 const _: () = assert!(
     total(&PARTS) + 16384 + NUM_THREADS * 256 >= user_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS)
 );
+#[cfg(feature = "links")]
 const _: () = assert!(LINKS_BYTES <= links_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS));
+#[cfg(feature = "links")]
 const _: () =
     assert!(LINKS_BYTES + LINKS_BYTES / 16 >= links_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS));

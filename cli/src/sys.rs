@@ -2,8 +2,11 @@
 //! no `unsafe`. Knows nothing of why they are made.
 #![allow(unsafe_code)]
 
+#[cfg(feature = "links")]
 use crate::bound::LINKS;
+#[cfg(feature = "links")]
 use crate::memory::LinkMemory;
+#[cfg(feature = "links")]
 use std::alloc::Layout;
 use std::ffi::CStr;
 use std::io;
@@ -11,6 +14,7 @@ use std::time::Duration;
 
 /// The memory of links, for so many threads, as zeroes that the kernel gives page by page when they
 /// are touched (malloc(3): calloc of much maps it). Never given back.
+#[cfg(feature = "links")]
 pub fn link_memories(threads: usize) -> io::Result<&'static mut [[LinkMemory; LINKS]]> {
     let layout = Layout::array::<[LinkMemory; LINKS]>(threads).map_err(io::Error::other)?;
     if layout.size() == 0 {
