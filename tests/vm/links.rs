@@ -21,6 +21,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[path = "other_ways.rs"]
+mod other_ways;
+
 const KIB: usize = 1024;
 
 /// Where clients go to, in `a`.
@@ -78,8 +81,10 @@ impl Running {
     fn new(namespace: &str, words: &[&str]) -> Running {
         let log = trace::temporary("log");
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", namespace]).arg(program()).args(words);
-        command.args(["--insecure", "--threads", "1"]).stdin(Stdio::null()).stdout(Stdio::null());
+        command.args(["netns", "exec", namespace]).arg(program()).arg(words[0]);
+        // What comes later counts.
+        command.args(["--insecure", "--threads", "1"]).args(&words[1..]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(&log).expect("a temporary file can be written"));
         let child = command.spawn().expect("ip runs");
         // `ip` becomes the program.
@@ -133,6 +138,7 @@ struct Way {
     ingress: Running,
     egress: Running,
     link: &'static str,
+    links: usize,
     target: String,
     /// The last, so that it outlives both.
     #[allow(dead_code, reason = "held")]
@@ -153,9 +159,30 @@ impl Way {
         let target = backend.local_addr().expect("a listener has an address").to_string();
         let egress = egress(link, &target);
         let ingress = ingress(link, options);
-        ingress.wait_says("event=\"link up\"");
-        egress.wait_says("event=\"link up\"");
-        Way { ingress, egress, link, target, network }
+        Way { ingress, egress, link, links: 1, target, network }.up()
+    }
+
+    /// With a link for each of so many threads.
+    fn of_threads(
+        network: Network,
+        backend: &TcpListener,
+        link: &'static str,
+        links: usize,
+    ) -> Way {
+        let target = backend.local_addr().expect("a listener has an address").to_string();
+        let threads = ["--threads", &links.to_string()];
+        let words = [&["egress", link, &target, "--log-connections"][..], &threads].concat();
+        let egress = Running::new("b", &words);
+        let ingress = ingress(link, &threads);
+        Way { ingress, egress, link, links, target, network }.up()
+    }
+
+    /// Waits for every link.
+    fn up(self) -> Way {
+        for end in [&self.ingress, &self.egress] {
+            eventually("every link is up", || end.says("event=\"link up\"") == self.links);
+        }
+        self
     }
 
     /// No link was lost.
@@ -163,7 +190,11 @@ impl Way {
     fn assert_held(&self) {
         for end in [&self.ingress, &self.egress] {
             assert!(end.process.is_alive(), "one end is no more");
-            assert_eq!(end.says("event=\"link up\""), 1, "the first link is the only one");
+            assert_eq!(
+                end.says("event=\"link up\""),
+                self.links,
+                "the first links are the only ones"
+            );
             assert_eq!(end.says("event=\"link down\""), 0, "a link was lost");
         }
     }

@@ -5,6 +5,8 @@
 #            a <                                   > b
 #                 path 2:  10.2.0.1 ---- 10.2.0.2
 #
+# and fd00:1::1 ---- fd00:1::2, fd00:2::1 ---- fd00:2::2 on the same.
+#
 # Source it and call its functions, or run it: `network.sh netem 1 loss 1% delay 20ms`. All state is in the kernel, so
 # both ways may be mixed. A path's interface is named `path1`, `path2` at both ends.
 
@@ -31,9 +33,13 @@ network_end() {
     ip -n "$end" link set "$device" addrgenmode none gso_max_segs 1 gso_max_size 1400 \
         address "02:00:00:00:0$path:0$near" || return
     ip -n "$end" address add "10.$path.0.$near/24" dev "$device" || return
+    ip -n "$end" address add "fd00:$path::$near/64" dev "$device" nodad || return
     ip -n "$end" link set "$device" up || return
     # Known for ever: a path that goes dark must look like one, not like a neighbour that does not answer ARP.
-    ip -n "$end" neighbour replace "10.$path.0.$far" lladdr "02:00:00:00:0$path:0$far" nud permanent dev "$device"
+    local address
+    for address in "10.$path.0.$far" "fd00:$path::$far"; do
+        ip -n "$end" neighbour replace "$address" lladdr "02:00:00:00:0$path:0$far" nud permanent dev "$device" || return
+    done
 }
 
 # Removes both namespaces; what still runs in them goes on without a network.
