@@ -70,6 +70,11 @@ pub(super) fn ssh(sshd: &Path, route: &Route<'_>) -> io::Result<Vec<Launch>> {
         client_key = keys.client.display(),
         pid_file = pid_file.display(),
     );
+    // As root it wants one that is empty (sshd(8)); Debian makes it when the service starts, which
+    // nobody asks for here.
+    if !Path::new(PRIVILEGE_SEPARATION).exists() {
+        fs::create_dir(PRIVILEGE_SEPARATION)?;
+    }
     let mut server = Command::new(sshd);
     server.args(["-D", "-e", "-f"]).arg(route.write("sshd", &text)?);
 
@@ -96,6 +101,9 @@ pub(super) fn ssh(sshd: &Path, route: &Route<'_>) -> io::Result<Vec<Launch>> {
         Launch { command: client, ready: None },
     ])
 }
+
+/// Where Debian's sshd has no more rights than it needs.
+const PRIVILEGE_SEPARATION: &str = "/run/sshd";
 
 /// What the client calls every server of the run.
 const HOST: &str = "seaprox-peers";
