@@ -164,7 +164,8 @@ where
             self.poller.retire(fd);
         }
         if let Some(fd) = self.table.fd(dest) {
-            self.poller.retire(fd);
+            // It may be connected, and nobody has seen it yet: a FIN would say that all went well.
+            self.poller.retire_with_reset(fd);
         }
         let peer = self.table.side(source).peer;
         let handle = self.table.handle(source);

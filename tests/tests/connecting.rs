@@ -124,6 +124,25 @@ fn a_reset_before_anybody_looked_follows_its_bytes() {
     }
 }
 
+/// A client that is gone before anybody saw that its dest was connected: the dest sees a reset, not an
+/// end that all went well.
+#[test]
+fn a_client_that_resets_while_its_dest_is_connected_resets_it() {
+    let blackhole = Blackhole::new();
+    let proxy = Launch::to(blackhole.address()).start();
+    let clean = proxy.sockets();
+    let client = proxy.connect();
+    let port = blackhole.address().port();
+    eventually("a connect is under way", || connects_to(&proxy, port) == 1);
+    proxy.processes().for_each(|process| process.signal(Signal::SIGSTOP));
+    // In this order, so that the program hears of the client first.
+    reset(client);
+    let mut server = blackhole.open();
+    proxy.processes().for_each(|process| process.signal(Signal::SIGCONT));
+    assert_ends(&mut server, End::Rst);
+    proxy.wait_sockets(clean);
+}
+
 /// One that says nothing before it resets has refused, and the next one is tried.
 #[test]
 fn a_reset_before_anybody_looked_is_a_refusal_without_bytes() {
