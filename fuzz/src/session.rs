@@ -3,7 +3,8 @@
 use crate::bytes::Bytes;
 use seaprox::fail::FailReason;
 use seaprox::time::Instant;
-use seaprox_proto::message::{CHANNELS_MAX, ChannelId, Hello, Message, Target, parse};
+use seaprox_proto::carrier::{Bounds, Order};
+use seaprox_proto::message::{ChannelId, Hello, Message, Target, parse};
 use seaprox_proto::session::{Config, Ended, Heard, Memory, Refused, Role, Session, Slot};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,7 +20,6 @@ pub fn session(bytes: &[u8]) {
     let shape = bytes.byte();
     let config = Config {
         role: if shape & 1 == 0 { Role::Initiator } else { Role::Acceptor },
-        streams: shape & 2 != 0,
         peer_channels_max: u16::from(shape >> 2 & 3),
         idle_millis: 3000,
         opens_per_second_max: 5,
@@ -29,6 +29,7 @@ pub fn session(bytes: &[u8]) {
     let mut office = Office {
         session: memory.session(config),
         config,
+        order: if shape & 2 != 0 { Order::Streams } else { Order::One },
         now: Instant::from_millis(u64::from(shape)),
         limits: BTreeMap::new(),
         waiting: std::array::from_fn(|_| VecDeque::new()),
@@ -49,6 +50,7 @@ pub fn session(bytes: &[u8]) {
 struct Office<'m> {
     session: Session<'m>,
     config: Config,
+    order: Order,
     now: Instant,
     /// Of each channel, the offset up to which the peer was told it may send, and what it has sent.
     limits: BTreeMap<u32, (u32, u32)>,
@@ -59,7 +61,7 @@ struct Office<'m> {
 
 impl Office<'_> {
     fn start(&mut self) {
-        self.session.start(CHANNELS_MAX, self.now);
+        self.session.start(Bounds { order: self.order, ..Bounds::ORDERED }, self.now);
         self.limits.clear();
         self.waiting.iter_mut().for_each(VecDeque::clear);
     }
@@ -175,7 +177,7 @@ impl Office<'_> {
             let (message, length) = parse(rest).expect("a message");
             rest = &rest[length..];
             let own = message.channel().map_or(0, ChannelId::stream);
-            assert!(!self.config.streams || own == stream, "{message:?} on {stream}");
+            assert!(self.order != Order::Streams || own == stream, "{message:?} on {stream}");
             match message {
                 Message::Open { channel, credit, .. } | Message::Opened { channel, credit } => {
                     let (limit, _) = self.limits.entry(channel.0).or_insert((first, first));
@@ -232,7 +234,7 @@ impl Office<'_> {
             }
         };
         let stream =
-            if self.config.streams && message.channel().is_some() { channel.stream() } else { 0 };
+            if self.order == Order::Streams && message.channel().is_some() { channel.stream() } else { 0 };
         self.hear(message, if kind & 0x40 == 0 { stream } else { 3 });
     }
 

@@ -8,6 +8,7 @@ use crate::wire::Wire;
 use seaprox::fail::FailReason;
 use seaprox::sim::Random;
 use seaprox::time::Instant;
+use seaprox_proto::carrier::Bounds;
 use seaprox_proto::demarcator::Demarcator;
 use seaprox_proto::message::{DATA_HEADER_BYTES, Message, PACKET_BYTES, Target, parse};
 use seaprox_proto::session::{Ended, Heard, Session, Slot};
@@ -70,9 +71,9 @@ impl<'m> End<'m> {
         }
     }
 
-    pub(crate) fn start(&mut self, carrier_channels: u16, now: Instant) {
+    pub(crate) fn start(&mut self, carrier: Bounds, now: Instant) {
         assert!(self.is_down);
-        self.session.start(carrier_channels, now);
+        self.session.start(carrier, now);
         (self.is_down, self.closing) = (false, false);
         self.demarcator = Demarcator::new();
         self.packet.clear();

@@ -5,6 +5,7 @@ use crate::story::{Part, Story};
 use crate::wire::{Weather, Wire};
 use seaprox::sim::Random;
 use seaprox::time::Instant;
+use seaprox_proto::carrier::{Bounds, Order};
 use seaprox_proto::message::CHANNELS_MAX;
 use seaprox_proto::session::{Config, Holdings, Memory, Role, Session};
 use std::ops::AddAssign;
@@ -83,6 +84,18 @@ struct Circumstances {
     /// How long faults happen.
     wild_millis: u32,
     shape: usize,
+}
+
+impl Habits {
+    /// What the carrier can do.
+    pub(crate) fn bounds(&self) -> Bounds {
+        let order = if self.streams { Order::Streams } else { Order::One };
+        Bounds {
+            order,
+            channels_max: self.carrier_channels as u16,
+            sent_bytes_max: self.packet_bytes_max,
+        }
+    }
 }
 
 impl Circumstances {
@@ -177,7 +190,6 @@ pub(crate) fn run(memories: &mut Memories, seed: u64, is_traced: bool) -> Summar
     let Circumstances { habits, weather, .. } = circumstances;
     let configs = [Role::Initiator, Role::Acceptor].map(|role| Config {
         role,
-        streams: habits.streams,
         peer_channels_max: habits.peer_channels_max[role as usize] as u16,
         idle_millis: circumstances.idle_millis,
         opens_per_second_max: circumstances.opens_per_second_max,
@@ -265,9 +277,7 @@ impl Run<'_> {
                 world.trace(|| "a new link".into());
                 world.wires.iter_mut().for_each(Wire::cut);
                 world.is_silent = false;
-                self.ends
-                    .iter_mut()
-                    .for_each(|end| end.start(world.habits.carrier_channels as u16, world.now));
+                self.ends.iter_mut().for_each(|end| end.start(world.habits.bounds(), world.now));
                 true
             }
             [false, false] if !world.is_silent && world.random.chance(die) => {

@@ -144,7 +144,6 @@ impl Circumstances {
     fn config(&self, role: Role) -> Config {
         Config {
             role,
-            streams: false,
             peer_channels_max: if role == Role::Acceptor { self.channels } else { 0 },
             idle_millis: self.idle_millis,
             opens_per_second_max: self.opens_per_second_max,

@@ -10,7 +10,7 @@ use seaprox::fail::FailReason;
 use seaprox::sim::Random;
 use seaprox::sys::{EVENTS_MAX, Errno, Interest, Peer, RawFd, Ready, Sys, SysEvent, SysResult};
 use seaprox::time::Instant;
-use seaprox_proto::carrier::{Bounds, Carrier, Received};
+use seaprox_proto::carrier::{Bounds, Carrier, Order, Received};
 use seaprox_proto::dest::{Begun, Connect};
 use seaprox_proto::message::PACKET_BYTES;
 use seaprox_proto::source::Accept;
@@ -287,11 +287,12 @@ impl<const STREAMS: bool> Drop for Hold<'_, STREAMS> {
 
 impl<const STREAMS: bool> Carrier for Hold<'_, STREAMS> {
     fn bounds(&self) -> Bounds {
-        Bounds { streams: STREAMS, sent_bytes_max: SENT_BYTES_MAX, ..Bounds::ORDERED }
+        let order = if STREAMS { Order::Streams } else { Order::One };
+        Bounds { order, sent_bytes_max: SENT_BYTES_MAX, ..Bounds::ORDERED }
     }
 
-    fn fd(&self) -> RawFd {
-        fd_of(self.line, self.end)
+    fn fd(&self) -> Option<RawFd> {
+        Some(fd_of(self.line, self.end))
     }
 
     fn send(&mut self, stream: u16, packet: &[u8]) -> Result<(), Errno> {
@@ -401,7 +402,8 @@ impl<'n, const STREAMS: bool> Accept for Acceptor<'n, STREAMS> {
         LISTENER
     }
 
-    fn accept(&mut self) -> Result<(Self::Carrier, Address), Errno> {
+    fn accept(&mut self, refused: Option<FailReason>) -> Result<(Self::Carrier, Address), Errno> {
+        assert_eq!(refused, None, "nobody looks for who is not wanted");
         let net = &mut *self.0.borrow_mut();
         if net.maybe(net.faults.no_memory) {
             return Err(net.random.pick(&[Errno::MFILE, Errno::CONNABORTED]));

@@ -33,7 +33,6 @@ fn any_number_may_wait_for_room_that_want_the_usual_target() {
         Weather { delay_millis: 0, jitter_millis: 0, pieces: 0, capacity_bytes: 64 << 10 };
     let config = |role| Config {
         role,
-        streams: false,
         peer_channels_max: 64,
         idle_millis: 10_000,
         opens_per_second_max: 1000,

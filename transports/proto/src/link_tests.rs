@@ -36,8 +36,8 @@ impl Carrier for Tube {
         Bounds::ORDERED
     }
 
-    fn fd(&self) -> RawFd {
-        0
+    fn fd(&self) -> Option<RawFd> {
+        Some(0)
     }
 
     fn send(&mut self, _: u16, packet: &[u8]) -> Result<(), Errno> {
@@ -66,7 +66,6 @@ fn at(millis: u32) -> Instant {
 fn link(role: Role) -> Link<'static, Tube> {
     let config = Config {
         role,
-        streams: false,
         peer_channels_max: 4,
         idle_millis: IDLE_MILLIS,
         opens_per_second_max: 100,

@@ -21,6 +21,7 @@ pub use crate::channel::Slot;
 pub use invariants::Holdings;
 pub use verbs::Refused;
 
+use crate::carrier::{Bounds, Order};
 use crate::channel::{Channel, Flags, List, OWING, WAITING};
 use crate::message::{CHANNELS_MAX, ChannelId, Hello, Target, VERSION};
 use crate::pool::{CHUNK_BYTES, Pool};
@@ -100,6 +101,7 @@ impl<const CHANNELS: usize, const CHUNKS: usize> Memory<CHANNELS, CHUNKS> {
             pool: Pool::new(&mut self.chunks, &mut self.next),
             life: Life::DOWN,
             lists: Lists::default(),
+            carrier: Bounds { channels_max: 0, ..Bounds::ORDERED },
         }
     }
 }
@@ -118,8 +120,6 @@ pub enum Role {
 pub struct Config {
     /// Which end it is.
     pub role: Role,
-    /// Whether packets travel on streams, see [`crate::carrier::Bounds`].
-    pub streams: bool,
     /// How many channels the far end may have open; lowered to what was compiled in.
     pub peer_channels_max: u16,
     /// After so many milliseconds of silence the link is dead; a third of it is the heartbeat.
@@ -205,23 +205,20 @@ pub struct Session<'m> {
     pool: Pool<'m>,
     life: Life,
     lists: Lists,
+    carrier: Bounds,
 }
 
 impl Session<'_> {
-    /// Whether the next carrier has streams; to be said before [`Session::start`].
-    pub fn set_streams(&mut self, streams: bool) {
-        self.config.streams = streams;
-    }
-
-    /// The carrier is up, and has streams for so many channels of each end: HELLO is owed. Everything
-    /// of before is gone, all channels are vacant. O(records used since the last start).
-    pub fn start(&mut self, carrier_channels: u16, now: Instant) {
+    /// A carrier is up, and can do this: HELLO is owed. Everything of before is gone, all channels are
+    /// vacant. O(records used since the last start).
+    pub fn start(&mut self, carrier: Bounds, now: Instant) {
+        self.carrier = carrier;
         self.channels[..*self.touched].fill(Channel::VACANT);
         *self.touched = 0;
         self.pool.clear();
         self.lists = Lists::default();
         self.terms.round_trip_millis = 0;
-        self.life = Life::begin(self.config.role, carrier_channels, now);
+        self.life = Life::begin(self.config.role, now);
         // There are enough: asserted where the memory is made.
         let reserved = self.pool.reserve(self.base_of(self.peer_channels_max()));
         debug_assert!(reserved);
@@ -229,7 +226,7 @@ impl Session<'_> {
 
     /// How many channels the far end may have open.
     fn peer_channels_max(&self) -> u16 {
-        self.config.peer_channels_max.min(self.life.carrier_channels)
+        self.config.peer_channels_max.min(self.carrier.channels_max)
     }
 
     /// Chunks of so many slots.
@@ -291,9 +288,14 @@ impl Session<'_> {
         ChannelId::new(by_initiator, self.channels[index].generation, (index / 2) as u16)
     }
 
+    /// Whether each channel has a stream of its own.
+    fn has_streams(&self) -> bool {
+        self.carrier.order == Order::Streams
+    }
+
     /// The stream on which something of this channel is to be sent.
     fn stream(&self, index: usize) -> u16 {
-        if self.config.streams { self.id(index).stream() } else { 0 }
+        if self.has_streams() { self.id(index).stream() } else { 0 }
     }
 
     /// Makes a vacant record a channel.

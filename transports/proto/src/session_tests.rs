@@ -1,5 +1,5 @@
 use super::*;
-use crate::message::{CHANNELS_MAX, Message, parse};
+use crate::message::{Message, parse};
 use crate::pool::CHUNK_BYTES;
 use crate::schedule::QUANTUM_BYTES;
 use crate::window::WINDOW_BYTES_MAX;
@@ -16,7 +16,6 @@ const CREDIT: u32 = Small::INITIAL_CREDIT_BYTES;
 fn config(role: Role) -> Config {
     Config {
         role,
-        streams: false,
         peer_channels_max: 4,
         idle_millis: 15_000,
         opens_per_second_max: 1000,
@@ -38,11 +37,15 @@ struct Pair<'m> {
 
 impl<'m> Pair<'m> {
     fn with(memory: &'m mut [Small; 2], change: impl Fn(&mut Config)) -> Pair<'m> {
+        Pair::on(Order::One, memory, change)
+    }
+
+    fn on(order: Order, memory: &'m mut [Small; 2], change: impl Fn(&mut Config)) -> Pair<'m> {
         let [first, second] = memory;
         let mut configs = [config(Role::Initiator), config(Role::Acceptor)];
         configs.iter_mut().for_each(change);
         let mut ends = [first.session(configs[0]), second.session(configs[1])];
-        ends.iter_mut().for_each(|end| end.start(CHANNELS_MAX, T0));
+        ends.iter_mut().for_each(|end| end.start(Bounds { order, ..Bounds::ORDERED }, T0));
         let mut pair = Pair { ends, now: T0 };
         assert!(pair.run().is_empty(), "nobody has a channel");
         assert!(pair.ends.iter().all(Session::is_up));
@@ -55,7 +58,7 @@ impl<'m> Pair<'m> {
 
     fn hear<'p>(&mut self, to: usize, packet: &'p [u8]) -> Vec<Heard<'p>> {
         let stream = match parse(packet) {
-            Ok((message, _)) if self.ends[to].config.streams => {
+            Ok((message, _)) if self.ends[to].has_streams() => {
                 message.channel().map_or(0, ChannelId::stream)
             }
             _ => 0,
@@ -344,7 +347,7 @@ fn nothing_precedes_hello() {
         client: None,
     };
     assert_eq!(far.handle(open, 0, T0), Ok(Heard::Nothing));
-    far.start(CHANNELS_MAX, T0);
+    far.start(Bounds::ORDERED, T0);
     assert_eq!(far.handle(open, 0, T0), Err(FailReason::Protocol));
     assert_eq!(far.owes(), None, "the initiator speaks first");
     let hello = Hello { channels_max: 2, initial_credit: 5, ..far.hello() };
@@ -356,7 +359,7 @@ fn nothing_precedes_hello() {
     assert_eq!(far.handle(Message::Ping(3), 0, T0), Ok(Heard::Up));
     assert!(far.can_open() && far.is_up());
     let hello = Hello { version_min: 2, version_max: 3, ..hello };
-    far.start(CHANNELS_MAX, T0);
+    far.start(Bounds::ORDERED, T0);
     assert_eq!(far.handle(Message::Hello(hello), 0, T0), Err(FailReason::Version));
     far.close(FailReason::Version, "no version in common");
     let bytes = far.emit_control(&mut packet, None);
@@ -439,7 +442,7 @@ fn a_new_start_forgets_everything() {
     pair.send(0, near, b"old");
     pair.ends[1].accept(far);
     pair.ends[0].wait(near);
-    pair.ends.iter_mut().for_each(|end| end.start(CHANNELS_MAX, T0));
+    pair.ends.iter_mut().for_each(|end| end.start(Bounds::ORDERED, T0));
     pair.run();
     pair.assert_quiet();
     assert_eq!(pair.ends[0].users().count(), 0);
@@ -451,7 +454,7 @@ fn a_new_start_forgets_everything() {
 #[test]
 fn on_streams_each_channel_owes_on_its_own() {
     let mut memory = memory();
-    let mut pair = Pair::with(&mut memory, |config| config.streams = true);
+    let mut pair = Pair::on(Order::Streams, &mut memory, |_| {});
     let (first, far_first) = pair.open(0, 0);
     let (second, far_second) = pair.open(0, 0);
     pair.ends[1].accept(far_first);
@@ -542,7 +545,7 @@ fn greedy_channels_end_up_even_and_leave_room_for_others() {
     let config =
         |role| Config { peer_channels_max: 300, opens_per_second_max: 1000, ..config(role) };
     let mut ends = [first.session(config(Role::Initiator)), second.session(config(Role::Acceptor))];
-    ends.iter_mut().for_each(|end| end.start(CHANNELS_MAX, T0));
+    ends.iter_mut().for_each(|end| end.start(Bounds::ORDERED, T0));
     let mut packet = [0; 128];
     for from in [0, 1, 0] {
         let bytes = ends[from].emit_control(&mut packet, None);
@@ -614,9 +617,8 @@ proptest! {
         first_offset in prop_oneof![Just(0), Just(u32::MAX - 9000)],
     ) {
         let mut memory = memory();
-        let mut pair = Pair::with(&mut memory, |config| {
-            (config.streams, config.first_offset) = (streams, first_offset);
-        });
+        let order = if streams { Order::Streams } else { Order::One };
+        let mut pair = Pair::on(order, &mut memory, |config| config.first_offset = first_offset);
         for Step { what, whose, bytes } in steps {
             let from = usize::from(whose % 2);
             let slot = Slot(u32::from(whose / 2 % 9));

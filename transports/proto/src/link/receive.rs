@@ -22,19 +22,42 @@ impl<C: Carrier> Link<'_, C> {
     /// Hears what there is; then it may be time to ask for more, or to give up. In this order, as this
     /// end may be the one that stood still.
     pub(super) fn listen_in_time(&mut self, now: Instant) -> Result<Option<Told>, FailReason> {
-        if let Some(told) = self.listen()? {
-            return Ok(Some(told));
+        loop {
+            if let Some(told) = self.listen()? {
+                return Ok(Some(told));
+            }
+            if !self.poll_carrier()? {
+                break;
+            }
         }
         self.session.handle_timeout(now)?;
         Ok(None)
+    }
+
+    /// Lets the carrier do what it has to, once a turn and after each packet; whether there may be more
+    /// to hear then.
+    fn poll_carrier(&mut self) -> Result<bool, FailReason> {
+        if core::mem::replace(&mut self.is_polled, true) {
+            return Ok(false);
+        }
+        let Some(carrier) = &mut self.carrier else { return Err(FailReason::LinkDown) };
+        let ready = carrier.poll()?;
+        self.note(ready);
+        Ok(self.readable && self.budget > 0)
     }
 
     /// Reads messages, and receives packets, until one tells something.
     fn listen(&mut self) -> Result<Option<Told>, FailReason> {
         loop {
             while !self.incoming.unread.is_empty() {
-                if let Some(told) = self.read_message()? {
-                    return Ok(Some(told));
+                let told = self.read_message()?;
+                if self.incoming.unread.is_empty()
+                    && let Some(carrier) = &mut self.carrier
+                {
+                    carrier.handled(true);
+                }
+                if told.is_some() {
+                    return Ok(told);
                 }
             }
             if !self.readable || self.budget == 0 {
@@ -87,7 +110,11 @@ impl<C: Carrier> Link<'_, C> {
         let Incoming { buffer, demarcator, stream, unread, .. } = &mut self.incoming;
         let Some(carrier) = &mut self.carrier else { return Err(FailReason::LinkDown) };
         self.budget -= 1;
-        match carrier.receive(demarcator.room(buffer)) {
+        let received = carrier.receive(demarcator.room(buffer));
+        if received.is_ok() {
+            (self.has_received, self.is_polled) = (true, false);
+        }
+        match received {
             Ok(Received::Piece { stream: of, bytes, end }) => {
                 if let Some(whole) =
                     demarcator.piece(of, bytes, end).map_err(|_| FailReason::Protocol)?

@@ -37,7 +37,7 @@ impl Session<'_> {
     /// They count as sent. O(messages).
     pub fn emit_control(&mut self, out: &mut [u8], stream: Option<u16>) -> usize {
         let mut packet = Packet { out, bytes: 0 };
-        let stream = if self.config.streams { Some(stream.unwrap_or(0)) } else { None };
+        let stream = if self.has_streams() { Some(stream.unwrap_or(0)) } else { None };
         if stream.unwrap_or(0) == 0 && !self.emit_life(&mut packet) {
             return packet.bytes;
         }

@@ -59,7 +59,7 @@ impl Session<'_> {
     /// Each message on its stream, and none before hello.
     fn check_order(&self, message: &Message<'_>, stream: u16) -> Result<(), FailReason> {
         let channel = message.channel();
-        let expected = channel.filter(|_| self.config.streams).map_or(0, ChannelId::stream);
+        let expected = channel.filter(|_| self.has_streams()).map_or(0, ChannelId::stream);
         let anywhere = matches!(message, Message::Pad | Message::Skipped);
         let greeted = match message {
             Message::Hello(_) | Message::Close { .. } => true,
