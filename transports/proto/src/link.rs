@@ -14,7 +14,7 @@ pub use number::{LINKS_MAX, link_of};
 
 use crate::carrier::{Bounds, Carrier, Order, WINDOW_BYTES_MIN};
 use crate::demarcator::Demarcator;
-use crate::message::{DATA_HEADER_BYTES, PACKET_BYTES, Target};
+use crate::message::{OFFSET_HEADER_BYTES, PACKET_BYTES, Target};
 use crate::session::{Config, Ended, Memory, Refused, Session, Slot};
 use crate::wanted::Wanted;
 use core::net::SocketAddr;
@@ -37,7 +37,7 @@ const STARVED_MILLIS: u32 = 10;
 const LINGER_MILLIS: u32 = 1000;
 
 /// A packet with less room than this goes out rather than being filled further.
-const ROOM_BYTES_MIN: usize = DATA_HEADER_BYTES + 512;
+const ROOM_BYTES_MIN: usize = OFFSET_HEADER_BYTES + 512;
 
 /// All that one link ever uses. All zeroes: it belongs in a static, and pages of it are touched only
 /// as they are used.
@@ -96,6 +96,7 @@ impl<const CHANNELS: usize, const CHUNKS: usize> LinkMemory<CHANNELS, CHUNKS> {
             lingers_until: None,
             dead: None,
             wanted: Wanted::DEFAULT,
+            early: None,
             now: Instant::from_millis(0),
         }
     }
@@ -174,6 +175,8 @@ pub struct Link<'m, C> {
     dead: Option<FailReason>,
     /// Where the channel that was opened last is to lead.
     wanted: Wanted,
+    /// That channel, if more is known of it than that it was opened.
+    early: Option<Slot>,
     now: Instant,
 }
 
@@ -294,7 +297,8 @@ impl<'m, C: Carrier> Link<'m, C> {
         let carrier = self.carrier.as_ref()?;
         let reads = self.readable || !self.incoming.unread.is_empty();
         let writes = !self.outgoing.blocked && self.session.somebody_waits();
-        if reads || writes || self.dead.is_some() || self.incoming.current.is_some() {
+        let tells = self.early.is_some() || self.incoming.current.is_some();
+        if reads || writes || tells || self.dead.is_some() {
             return at_once;
         }
         let own = [self.session.timeout(), self.starved_until, self.lingers_until];
@@ -313,6 +317,9 @@ impl<'m, C: Carrier> Link<'m, C> {
             self.starved_until = None;
             self.readable = true;
             self.outgoing.blocked = false;
+        }
+        if let Some(told) = self.tell_early() {
+            return Some(told);
         }
         let told = match self.dead {
             Some(reason) => Err(reason),
@@ -362,6 +369,7 @@ impl<'m, C: Carrier> Link<'m, C> {
         self.outgoing.blocked = false;
         self.incoming.unread = 0..0;
         self.incoming.current = None;
+        self.early = None;
         self.readable = false;
         Told::Dead(reason)
     }
@@ -542,7 +550,7 @@ impl<'m, C: Carrier> Link<'m, C> {
             self.session.wait(slot);
             return Room::Full;
         }
-        let start = self.outgoing.filled + DATA_HEADER_BYTES;
+        let start = self.outgoing.filled + self.session.data_header_bytes();
         let bytes = credit.min(turn).min(self.outgoing.limit - start);
         Room::Bytes(&mut self.outgoing.packet[start..start + bytes])
     }
@@ -551,10 +559,10 @@ impl<'m, C: Carrier> Link<'m, C> {
     pub fn commit(&mut self, channel: Handle, bytes: usize) {
         let Some(slot) = self.slot_of(channel) else { return };
         let header = self.session.data(slot, bytes as u16);
-        let filled = self.outgoing.filled;
+        let (filled, header) = (self.outgoing.filled, header.as_bytes());
         self.outgoing.stream = self.session.stream_of(slot);
-        self.outgoing.packet[filled..filled + DATA_HEADER_BYTES].copy_from_slice(&header);
-        self.outgoing.filled += DATA_HEADER_BYTES + bytes;
+        self.outgoing.packet[filled..filled + header.len()].copy_from_slice(header);
+        self.outgoing.filled += header.len() + bytes;
         if self.outgoing.limit - self.outgoing.filled < ROOM_BYTES_MIN {
             self.send();
         }

@@ -117,7 +117,10 @@ impl Session<'_> {
                 let message = Message::Reset { channel, reason, final_offset: record.sent };
                 (message, Flags::OWES_RESET, Flags::RESET_SENT)
             } else if owes(Flags::OWES_FIN) && opened {
-                let message = Message::Data { channel, fin: true, bytes: &[] };
+                let offset = self.is_unordered().then_some(record.sent);
+                // STOP was sent before, and may arrive later.
+                let stopped = offset.is_some() && owes(Flags::STOP_SENT);
+                let message = Message::Data { channel, fin: true, stopped, offset, bytes: &[] };
                 (message, Flags::OWES_FIN, Flags::FIN_SENT)
             } else if owes(Flags::OWES_DONE) {
                 (Message::Done { channel }, Flags::OWES_DONE, Flags::default())

@@ -194,7 +194,13 @@ impl Session<'_> {
         }
     }
 
-    pub(super) fn handle_hello(&mut self, hello: Hello, now: Instant) -> Result<(), FailReason> {
+    /// Whether the link is up by it.
+    pub(super) fn handle_hello(&mut self, hello: Hello, now: Instant) -> Result<bool, FailReason> {
+        if self.is_unordered() && self.life.stage != Stage::Greeting {
+            // A copy.
+            let is_same = hello.initial_credit == self.life.peer_initial_credit;
+            return if is_same { Ok(false) } else { Err(FailReason::Protocol) };
+        }
         if self.life.stage != Stage::Greeting || hello.initial_credit > CREDIT_BYTES_MAX {
             return Err(FailReason::Protocol);
         }
@@ -220,7 +226,7 @@ impl Session<'_> {
                 self.life.ping_at = now.after(self.config.idle_millis / 3);
             }
         }
-        Ok(())
+        Ok(self.is_up())
     }
 
     pub(super) fn handle_ping(&mut self, value: u64) -> Heard<'static> {
