@@ -2,7 +2,7 @@
 
 use crate::end::{End, World};
 use crate::story::{Part, Story};
-use crate::wire::{Weather, Wire};
+use crate::wire::{Disorder, Weather, Wire};
 use seaprox::sim::Random;
 use seaprox::time::Instant;
 use seaprox_proto::carrier::{Bounds, Order};
@@ -29,6 +29,12 @@ pub(crate) struct Summary {
     pub(crate) packets: u64,
     pub(crate) deaths: u64,
     pub(crate) forged: u64,
+    /// Packets that had to come again.
+    pub(crate) refused: u64,
+    /// Channels of which something came before their OPEN.
+    pub(crate) early: u64,
+    /// Times that a gap was closed.
+    pub(crate) joined: u64,
     pub(crate) turns: u64,
     pub(crate) simulated_seconds: u64,
 }
@@ -41,6 +47,9 @@ impl AddAssign for Summary {
         self.packets += other.packets;
         self.deaths += other.deaths;
         self.forged += other.forged;
+        self.refused += other.refused;
+        self.early += other.early;
+        self.joined += other.joined;
         self.turns += other.turns;
         self.simulated_seconds += other.simulated_seconds;
     }
@@ -49,7 +58,7 @@ impl AddAssign for Summary {
 /// How everybody behaves. Chances are of 65,536, each time there is an occasion.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Habits {
-    pub(crate) streams: bool,
+    pub(crate) order: Order,
     pub(crate) peer_channels_max: [usize; 2],
     /// How many channels of each end the carrier has streams for.
     pub(crate) carrier_channels: usize,
@@ -89,9 +98,8 @@ struct Circumstances {
 impl Habits {
     /// What the carrier can do.
     pub(crate) fn bounds(&self) -> Bounds {
-        let order = if self.streams { Order::Streams } else { Order::One };
         Bounds {
-            order,
+            order: self.order,
             channels_max: self.carrier_channels as u16,
             sent_bytes_max: self.packet_bytes_max,
         }
@@ -117,10 +125,11 @@ impl Circumstances {
             (0, 0) => [1, 1],
             (first, second) => [first, second],
         };
+        let order = random.pick(&[Order::One, Order::Streams, Order::Any, Order::Any]);
         let near_wrap = u32::MAX - random.below(1 << 16) as u32;
         Circumstances {
             habits: Habits {
-                streams: random.below(2) == 0,
+                order,
                 peer_channels_max,
                 carrier_channels: random.pick(&[1, 3, 20, CHANNELS_MAX as usize]),
                 channels_max: random.between(1, 100),
@@ -142,10 +151,12 @@ impl Circumstances {
                 closes: random.below(12) == 0,
             },
             weather: Weather {
+                order,
                 delay_millis: random.scaled(100) as u32 - 1,
                 jitter_millis: random.scaled(64) as u32 - 1,
                 pieces,
                 capacity_bytes: random.between(16, 128) << 10,
+                disorder: Disorder::draw(random),
             },
             idle_millis: random.between(3000, 15_000) as u32,
             opens_per_second_max: random.pick(&[1, 3, 1000, 1000]),
@@ -358,7 +369,8 @@ impl Run<'_> {
 
     /// Everything has come to rest: nothing is left, and everybody knows what they must.
     fn judge(&self) {
-        let nothing = Holdings { channels: 0, chunks: 0, reserved: 0, owing: 0, waiting: 0 };
+        let nothing =
+            Holdings { channels: 0, chunks: 0, ranges: 0, reserved: 0, owing: 0, waiting: 0 };
         for end in &self.ends {
             assert_eq!(end.session.holdings(), nothing, "at {}", end.number);
         }
