@@ -517,7 +517,8 @@ impl<'n, const SHARED: bool> Accept for Acceptor<'n, SHARED> {
         if net.maybe(net.faults.no_memory) {
             return Err(net.random.pick(&[Errno::MFILE, Errno::CONNABORTED]));
         }
-        let line = net.waiting().ok_or(Errno::AGAIN)?;
+        let held = net.held.filter(|&line| net.lines[line].accepted_at.is_none());
+        let line = held.or(net.waiting()).ok_or(Errno::AGAIN)?;
         if SHARED && !net.is_for(line) {
             return Err(Errno::AGAIN);
         }
