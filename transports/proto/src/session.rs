@@ -414,3 +414,7 @@ const fn is_ours(index: usize) -> bool {
 #[cfg(test)]
 #[path = "session_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "unordered_tests.rs"]
+mod unordered_tests;
