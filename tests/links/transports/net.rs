@@ -4,11 +4,15 @@
 //! As epoll does edge-triggered, and no more than that: whoever was told EAGAIN is told once when
 //! that is over, and nobody else is.
 
+mod kernel;
+
+pub(crate) use kernel::Kernel;
+
 use crate::wire::{Weather, Wire};
 use seaprox::address::Address;
 use seaprox::fail::FailReason;
 use seaprox::sim::Random;
-use seaprox::sys::{EVENTS_MAX, Errno, Interest, Peer, RawFd, Ready, Sys, SysEvent, SysResult};
+use seaprox::sys::{Errno, RawFd, Ready};
 use seaprox::time::Instant;
 use seaprox_proto::carrier::{Bounds, Carrier, Order, Received, WINDOW_BYTES_MIN};
 use seaprox_proto::dest::{Begun, Connect};
@@ -537,82 +541,4 @@ impl<'n, const SHARED: bool> Accept for Acceptor<'n, SHARED> {
     }
 
     fn end(&mut self) {}
-}
-
-/// The few system calls transports make that have no descriptors but carriers.
-#[derive(Clone, Copy)]
-pub(crate) struct Kernel<'n>(pub(crate) &'n RefCell<Net>);
-
-macro_rules! unused {
-    ($(fn $name:ident($($argument:ty),*) $(-> $result:ty)?;)*) => {
-        $(fn $name(self, $(_: $argument),*) $(-> $result)? {
-            unreachable!("nobody calls {}", stringify!($name))
-        })*
-    };
-}
-
-impl Sys for Kernel<'_> {
-    unused! {
-        fn now() -> Instant;
-        fn epoll_modify(RawFd, RawFd, Interest, u64) -> SysResult<()>;
-        fn epoll_wait(RawFd, &mut [SysEvent; EVENTS_MAX], Option<u32>) -> SysResult<usize>;
-        fn ring(RawFd);
-        fn hush(RawFd);
-        fn accept(RawFd) -> SysResult<(RawFd, Address)>;
-        fn stop_listening(RawFd);
-        fn socket(&Peer<'_>) -> SysResult<RawFd>;
-        fn connect(RawFd, &Peer<'_>) -> SysResult<()>;
-        fn take_error(RawFd) -> SysResult<()>;
-        fn local_address(RawFd) -> SysResult<Address>;
-        fn peer_address(RawFd) -> SysResult<Address>;
-        fn set_nodelay(RawFd) -> SysResult<()>;
-        fn set_keepalive(RawFd, u32, u32, u32) -> SysResult<()>;
-        fn set_buffers(RawFd, usize) -> SysResult<()>;
-        fn set_nonblocking(RawFd) -> SysResult<()>;
-        fn recv(RawFd, &mut [u8]) -> SysResult<usize>;
-        fn peek(RawFd, &mut [u8]) -> SysResult<usize>;
-        fn send(RawFd, &[u8]) -> SysResult<usize>;
-        fn shutdown_write(RawFd) -> SysResult<()>;
-        fn reset_on_close(RawFd);
-        fn unacknowledged(RawFd) -> SysResult<usize>;
-        fn pipe(usize) -> SysResult<(RawFd, RawFd, usize)>;
-        fn write_pipe(RawFd, &[u8]) -> SysResult<usize>;
-        fn splice(RawFd, RawFd, usize) -> SysResult<usize>;
-    }
-
-    fn close(self, fd: RawFd) {
-        assert!(fd < LISTENER, "closed by somebody else");
-    }
-
-    fn epoll_create(self) -> SysResult<RawFd> {
-        Ok(1)
-    }
-
-    fn eventfd(self) -> SysResult<RawFd> {
-        Ok(2)
-    }
-
-    fn epoll_add(self, _: RawFd, fd: RawFd, _: Interest, token: u64) -> SysResult<()> {
-        let net = &mut *self.0.borrow_mut();
-        if fd >= LISTENER && net.maybe(net.faults.no_memory) {
-            return Err(Errno::NOMEM);
-        }
-        if fd == LISTENER {
-            assert!(!net.is_listening, "listens twice");
-            net.is_listening = true;
-        } else if fd > LISTENER {
-            let place = (fd - CARRIERS_FROM) as usize;
-            // Below the bits that say which transport's it is.
-            let own = (token >> 32) as u32 & ((1 << 30) - 1);
-            net.lines[place / 2].here[place % 2].own = Some(own);
-        }
-        Ok(())
-    }
-
-    fn epoll_delete(self, _: RawFd, fd: RawFd) -> SysResult<()> {
-        let net = &mut *self.0.borrow_mut();
-        assert!(fd == LISTENER && net.is_listening, "{fd} was not registered");
-        net.is_listening = false;
-        Ok(())
-    }
 }
