@@ -46,10 +46,10 @@ pub const fn link_chunks(connections: usize, threads: usize) -> usize {
     let chunks = channels * 2 * (first_bytes / 4096);
     if chunks < 512 { 512 } else { chunks }
 }
-/// The most memory that links take beside, in an ingress or an egress: chunks and their places, two
-/// records a channel, two packets; and a thread's names.
+/// The most memory that links take beside, in an ingress or an egress: chunks, their places and
+/// ranges; two records a channel, two packets; and a thread's names.
 pub const fn links_bytes(connections: usize, threads: usize) -> usize {
-    let chunks = link_chunks(connections, threads) * (4096 + 4);
+    let chunks = link_chunks(connections, threads) * (4096 + 4 + 12);
     let channels = link_channels(connections, threads) * 2 * 80;
     threads * (LINKS * (chunks + channels + 2 * 32_768 + 64) + 17_408)
 }

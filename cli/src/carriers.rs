@@ -121,7 +121,7 @@ impl Carrier for AnyCarrier {
         }
     }
 
-    fn fd(&self) -> RawFd {
+    fn fd(&self) -> Option<RawFd> {
         match self {
             AnyCarrier::Seqpacket(carrier) => carrier.fd(),
             AnyCarrier::Association(carrier) => carrier.fd(),
@@ -198,7 +198,7 @@ impl Accept for From {
         self.listener.as_raw_fd()
     }
 
-    fn accept(&mut self) -> Result<(AnyCarrier, Address), Errno> {
+    fn accept(&mut self, _: Option<FailReason>) -> Result<(AnyCarrier, Address), Errno> {
         match self.is_sctp {
             true => Association::accept(self.listener)
                 .map(|(carrier, peer)| (AnyCarrier::Association(carrier), peer)),

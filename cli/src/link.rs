@@ -53,7 +53,6 @@ fn session_config(role: Role, peer_channels_max: u16, idle_millis: u32) -> Confi
     Config {
         role,
         // The carrier knows better.
-        streams: false,
         peer_channels_max,
         idle_millis,
         opens_per_second_max: OPENS_PER_SECOND_MAX,

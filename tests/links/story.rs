@@ -181,6 +181,15 @@ impl Story {
         self.part(end).told_stopped = true;
     }
 
+    /// An end found that the other takes no more: it stopped, or has left for a reason.
+    pub(crate) fn be_broken(&mut self, end: usize) {
+        let far = self.parts[1 - end].as_ref();
+        let is_cut = far.is_some_and(|far| far.cut.is_some());
+        let is_gone = far.is_none_or(|far| far.left.is_some());
+        assert!(is_cut || is_gone, "{}: nobody broke it", self.serial);
+        self.part(end).told_stopped |= is_cut;
+    }
+
     /// Notes what goes on at an end, and that nothing stands still.
     pub(crate) fn watch(&mut self, end: usize, now: Instant, may_go_on: bool, stuck_millis: u64) {
         let serial = self.serial;

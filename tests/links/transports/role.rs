@@ -27,7 +27,7 @@ pub(super) trait Role<'n>: Transport<Kernel<'n>> {
     fn admit(&mut self, desk: &mut Desk<'_, Kernel<'n>>) -> Result<(), Errno>;
 }
 
-impl<'n, const STREAMS: bool> Role<'n> for LinkDest<'_, Connector<'n, STREAMS>> {
+impl<'n, const SHARED: bool> Role<'n> for LinkDest<'_, Connector<'n, SHARED>> {
     const END: usize = OPENER;
 
     fn is_open(&self) -> bool {

@@ -68,9 +68,9 @@ pub(crate) fn end(channel: &mut Channel, pool: &mut Pool<'_>, terms: Terms) {
     hold(channel, pool, u32::from(terms.base_chunks));
 }
 
-/// Nothing more will arrive: credit ends with what was received.
-pub(crate) fn close(channel: &mut Channel, pool: &mut Pool<'_>, terms: Terms) {
-    channel.granted = channel.received;
+/// The far end has sent all up to `end`, which it had credit for: that is where credit ends now.
+pub(crate) fn close(channel: &mut Channel, pool: &mut Pool<'_>, terms: Terms, end: u32) {
+    channel.granted = end;
     let chunks = needed(channel).max(u32::from(terms.base_chunks));
     hold(channel, pool, chunks);
 }

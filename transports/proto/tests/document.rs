@@ -51,9 +51,11 @@ fn described(message: &Message<'_>) -> String {
             hello.credit_max,
             hello.idle_seconds,
         ),
-        Message::Data { channel, fin, bytes } => {
+        Message::Data { channel, fin, stopped, offset, bytes } => {
             let fin = if fin { " fin" } else { "" };
-            format!("DATA channel={:08x}{fin} bytes={}", channel.0, text(bytes))
+            let stopped = if stopped { " stopped" } else { "" };
+            let offset = offset.map_or(String::new(), |offset| format!(" offset={offset}"));
+            format!("DATA channel={:08x}{fin}{stopped}{offset} bytes={}", channel.0, text(bytes))
         }
         Message::Credit { channel, max_offset } => {
             format!("CREDIT channel={:08x} max_offset={max_offset}", channel.0)
@@ -99,13 +101,13 @@ fn check(description: &str, bytes: &[u8]) {
     assert_eq!(message.emit(&mut out), Some(length), "{description}");
     assert_eq!(&out[..length], bytes, "{description}");
     assert_eq!(out[length], 0xee, "{description} is longer than it says");
-    if let Message::Data { channel, fin, bytes: payload } = message {
-        let header = data_header(channel, fin, payload.len() as u16);
-        assert_eq!(header, bytes[..DATA_HEADER_BYTES], "{description}");
+    if let Message::Data { channel, fin: false, offset, bytes: payload, .. } = message {
+        let header = data_header(channel, offset, payload.len() as u16);
+        assert_eq!(header.as_bytes(), &bytes[..length - payload.len()], "{description}");
     }
 }
 
-/// What kind and form an example is of: its name, and of OPEN both families, of DATA the flag.
+/// What kind and form an example is of: its name, and of OPEN both families, of DATA the flags.
 fn form(description: &str) -> String {
     let word = |key: &str| description.split(' ').find_map(|word| word.strip_prefix(key));
     let family = |address: &str| match address.split(':').next() {
@@ -117,7 +119,11 @@ fn form(description: &str) -> String {
         ("OPEN", Some(target), Some(client)) => {
             format!("OPEN {} {}", family(target), family(client))
         }
-        ("DATA", ..) if description.contains(" fin ") => "DATA fin".into(),
+        ("DATA", ..) => {
+            let flags = [" fin ", " stopped ", " offset"];
+            let flags = flags.into_iter().filter(|flag| description.contains(flag));
+            flags.fold("DATA".into(), |form, flag| format!("{form} {}", flag.trim()))
+        }
         _ => name.into(),
     }
 }
@@ -135,6 +141,9 @@ fn every_message_is_what_its_bytes_say() {
         "CREDIT",
         "DATA",
         "DATA fin",
+        "DATA fin offset",
+        "DATA fin stopped offset",
+        "DATA offset",
         "DONE",
         "GOAWAY",
         "HELLO",
@@ -224,7 +233,8 @@ fn every_limit_is_the_one_that_is_compiled_in() {
     let limit = |what: &str| -> usize {
         let row = DOCUMENT.lines().map(cells).find(|row| row[0] == what && row.len() == 2);
         let row = row.unwrap_or_else(|| panic!("no limit of {what}"));
-        let digits: String = row[1].chars().filter(char::is_ascii_digit).collect();
+        let number = row[1].split(' ').next().unwrap_or_default();
+        let digits: String = number.chars().filter(char::is_ascii_digit).collect();
         digits.parse().unwrap()
     };
     assert_eq!(limit("a packet"), PACKET_BYTES);
