@@ -5,4 +5,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod ack;
+pub mod packet;
+pub mod seal;
 pub mod time;
