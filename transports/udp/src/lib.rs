@@ -6,6 +6,7 @@
 extern crate std;
 
 pub mod ack;
+pub mod handshake;
 pub mod mtu;
 pub mod packet;
 pub mod seal;
