@@ -62,12 +62,21 @@ fn what_is_no_ack_is_refused() {
     assert!(changed(0, 2));
     assert!(!changed(0, 3), "another kind");
     assert!(!changed(1, 0), "no range");
-    assert!(!changed(1, 33), "too many ranges");
     assert!(!changed(12, 14), "the first range below 0");
     assert!(changed(12, 1));
     assert!(!changed(18, 7), "a gap below 0");
     assert!(!changed(20, 3), "a length below 0");
     assert!(!changed(4, 12), "all one too low");
+}
+
+#[test]
+fn more_ranges_than_an_end_tells_are_refused() {
+    for ranges in 0..=u8::MAX {
+        // All are there, and none is below 0.
+        let mut bytes = [0; FIRST_BYTES + RANGE_BYTES * 255];
+        bytes[..6].copy_from_slice(&[2, ranges, 0, 0, 0, 16]);
+        assert_eq!(Ack::parse(&bytes).is_ok(), (1..=32).contains(&ranges), "{ranges} ranges");
+    }
 }
 
 #[test]
@@ -249,11 +258,12 @@ fn what_the_peer_knows_is_not_told_again() {
     assert_eq!(ranges(&mut received), [6..=6], "an ACK names at least the largest");
     received.confirm(u64::MAX);
     received.insert(7, Micros(0), true, false);
-    assert_eq!(ranges(&mut received), [7..=7]);
+    received.insert(8, Micros(0), true, false);
+    assert_eq!(ranges(&mut received), [7..=8], "nobody knows what did not arrive yet");
     assert_eq!(received.look(1), Arrival::Duplicate, "and yet it is known");
     // A late one is told, though the peer was told it was missing.
     received.insert(2, Micros(0), true, false);
-    assert_eq!(ranges(&mut received), [2..=3, 5..=7]);
+    assert_eq!(ranges(&mut received), [2..=3, 5..=8]);
 }
 
 /// As anybody would keep it.

@@ -161,6 +161,13 @@ fn a_probe_lost_on_a_dead_path_is_no_answer() {
         now = now.after(RETRY_MICROS);
         assert_eq!(search.due_at(), Some(now));
     }
+    // It lives again, and then it is one.
+    search.on_acked(now, 10, 60);
+    for number in 11..14 {
+        search.on_probe_sent(number, 1392);
+        search.on_probe_lost(now, number);
+    }
+    assert_eq!(search.due_at(), Some(now.after(RAISE_MICROS)));
 }
 
 #[test]
@@ -175,6 +182,12 @@ fn what_the_socket_refuses_is_not_sent_again() {
     assert!(search.on_too_long(now, 600));
     assert!(!search.on_too_long(now, 1));
     assert_eq!(search.datagram_bytes(), LOWEST_BYTES);
+    // What fits after all, and what was sent long ago, do not put off a search.
+    let mut search = Search::new(9000, Micros(0));
+    assert!(search.on_timeout(3));
+    search.on_acked(Micros(0), 1, 60);
+    assert!(!search.on_too_long(Micros(0), 1472));
+    assert_eq!(search.due_at(), Some(Micros(SETTLE_MICROS)));
     // A probe that cannot even be sent needs no second try.
     let mut search = Search::new(9000, Micros(0));
     search.on_probe_sent(1, 1392);
