@@ -7,7 +7,8 @@ use seaprox_udp::handshake::{
     Cookie, Heard, Init, Initiator, Limits, Responder, Response, VERSION, Verdict, Versions,
 };
 use seaprox_udp::packet::{
-    HEADER_BYTES, Kind, NUMBER_MAX, OVERHEAD_BYTES, Own, index_of, kind_of, take_apart,
+    HEADER_BYTES, Kind, NUMBER_MAX, OVERHEAD_BYTES, Own, index_of, kind_of, path_challenge,
+    path_response, take_apart,
 };
 use seaprox_udp::seal::{Checksum, Seal, TAG_BYTES};
 use seaprox_udp::time::Micros;
@@ -145,8 +146,11 @@ fn packet(bytes: &mut [u8]) {
         for cut in 1..length {
             assert!(Own::parse(&rest[..cut]).is_err(), "{cut} bytes of {own:?}");
         }
-        if let Own::Ack(ack) = own {
-            check(&ack);
+        match own {
+            Own::Ack(ack) => drop(check(&ack)),
+            Own::PathChallenge(value) => assert_eq!(rest[..length], path_challenge(value)),
+            Own::PathResponse(value) => assert_eq!(rest[..length], path_response(value)),
+            Own::Probe => assert_eq!(length, 1),
         }
         rest = &rest[length..];
     }
