@@ -11,6 +11,7 @@ mod allow;
 mod arguments;
 mod bytes;
 mod completion;
+mod datagram;
 mod endpoint;
 mod session;
 mod table;
@@ -19,6 +20,7 @@ mod wire;
 pub use allow::allow;
 pub use arguments::{arguments, duration};
 pub use completion::completion;
+pub use datagram::{acknowledgement, datagram};
 pub use endpoint::{link, listen, target};
 pub use session::session;
 pub use table::table;
@@ -74,5 +76,6 @@ mod tests {
 
     replayed! {
         listen target link allow arguments duration completion table message demarcator session
+        datagram acknowledgement
     }
 }

@@ -5,4 +5,9 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod ack;
+pub mod handshake;
+pub mod mtu;
+pub mod packet;
+pub mod seal;
 pub mod time;
