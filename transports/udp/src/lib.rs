@@ -5,4 +5,6 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod socket;
+mod sys;
 pub mod time;
