@@ -6,13 +6,14 @@ use seaprox_udp::socket::{
     Datagrams, Options, Path, RECEIVE_BYTES, SEGMENTS_MAX, THREADS_MAX, UdpSocket, listening_group,
 };
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-#[path = "common_tests/group_tests.rs"]
+#[path = "socket_tests/group_tests.rs"]
 mod group_tests;
-#[path = "common_tests/network_tests.rs"]
+#[path = "socket_tests/network_tests.rs"]
 mod network_tests;
-#[path = "common_tests/options_tests.rs"]
+#[path = "socket_tests/options_tests.rs"]
 mod options_tests;
 
 const V4: &str = "127.0.0.1:0";
@@ -25,6 +26,20 @@ fn address(text: &str) -> SocketAddr {
 
 fn listening(at: &str, options: &Options) -> UdpSocket {
     UdpSocket::listening(address(at), options).unwrap()
+}
+
+/// A port that no other test has, nor will the kernel choose it (ip_local_port_range): for tests that
+/// give a port away and want it back.
+fn port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 5_000 + ((std::process::id() as u16).wrapping_mul(64) + number) % 25_000;
+        if UdpSocket::listening(SocketAddr::new(address(DUAL).ip(), port), &Options::USUAL).is_ok()
+        {
+            return port;
+        }
+    }
 }
 
 /// A socket that listens, and one connected to it from that host.
@@ -185,9 +200,13 @@ fn set(socket: &impl std::os::fd::AsRawFd, level: i32, option: i32, value: i32) 
     assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
 }
 
+/// Of IPv4: SO_NO_CHECK; of IPv6: UDP_NO_CHECK6_TX and UDP_NO_CHECK6_RX. udp_send_skb and
+/// udp_v6_send_skb do not segment then, and say EINVAL.
 fn set_no_checksum(socket: &UdpSocket) {
-    // SO_NO_CHECK (udp(7), linux/net: udp_send_skb).
     set(socket, libc::SOL_SOCKET, 11, 1);
+    for option in [101, 102] {
+        set(socket, libc::SOL_UDP, option, 1);
+    }
 }
 
 #[test]

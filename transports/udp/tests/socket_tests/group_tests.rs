@@ -85,8 +85,9 @@ fn a_port_has_one_group() {
         (DUAL, ["127.0.0.1", "::1", "::"]),
     ] {
         for threads in [1, 4] {
-            let group = listening_group(address(at), threads, options).unwrap();
-            let port = group[0].local().unwrap().port();
+            let port = port();
+            let at = SocketAddr::new(address(at).ip(), port);
+            let group = listening_group(at, threads, options).unwrap();
             for other in others {
                 let other = SocketAddr::new(other.parse().unwrap(), port);
                 for more in [1, 4] {
@@ -95,7 +96,7 @@ fn a_port_has_one_group() {
                 }
             }
             drop(group);
-            listening_group(SocketAddr::new(address(at).ip(), port), threads, options).unwrap();
+            listening_group(at, threads, options).unwrap();
         }
     }
     assert_eq!(listening_group(address(V4), 0, options).unwrap_err(), Errno::INVAL);
@@ -116,8 +117,9 @@ fn helper_takes_the_port() {
 
 #[test]
 fn another_process_is_refused_too() {
-    let group = listening_group(address(V4), 4, &Options::USUAL).unwrap();
-    let port = group[0].local().unwrap().port();
+    let port = port();
+    let at = SocketAddr::new(address(V4).ip(), port);
+    let group = listening_group(at, 4, &Options::USUAL).unwrap();
     let says = || {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "group_tests::helper_takes_the_port", "--nocapture"])
@@ -135,7 +137,7 @@ fn another_process_is_refused_too() {
 /// Two that begin at once: one has the port, whole, and the other nothing.
 #[test]
 fn of_two_at_once_one_has_the_port() {
-    let free = listening(V4, &Options::USUAL).local().unwrap();
+    let free = SocketAddr::new(address(V4).ip(), port());
     for _ in 0..100 {
         let start = std::sync::Barrier::new(2);
         let begin = || {
