@@ -6,7 +6,9 @@ use seaprox_udp::socket::{
     Datagrams, Options, Path, RECEIVE_BYTES, SEGMENTS_MAX, THREADS_MAX, UdpSocket, listening_group,
 };
 use std::net::{IpAddr, SocketAddr};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 #[path = "socket_tests/group_tests.rs"]
@@ -26,6 +28,24 @@ fn address(text: &str) -> SocketAddr {
 
 fn listening(at: &str, options: &Options) -> UdpSocket {
     UdpSocket::listening(address(at), options).unwrap()
+}
+
+/// Written while a process is begun, read by tests that close a socket and want its port back: until
+/// it runs its program, a new process holds whatever this one had open.
+static BEGINNING: RwLock<()> = RwLock::new(());
+
+fn output(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = {
+        let _alone = BEGINNING.write().unwrap_or_else(|poison| poison.into_inner());
+        command.spawn().expect("it runs")
+    };
+    child.wait_with_output().unwrap()
+}
+
+/// Nobody begins a process meanwhile.
+fn no_process_begins() -> RwLockReadGuard<'static, ()> {
+    BEGINNING.read().unwrap_or_else(|poison| poison.into_inner())
 }
 
 /// A port that no other test has, nor will the kernel choose it (ip_local_port_range): for tests that

@@ -95,6 +95,7 @@ fn a_port_has_one_group() {
                     assert_eq!(refused, Errno::ADDRINUSE, "{at} {threads} {other} {more}");
                 }
             }
+            let _held = no_process_begins();
             drop(group);
             listening_group(at, threads, options).unwrap();
         }
@@ -121,22 +122,26 @@ fn another_process_is_refused_too() {
     let at = SocketAddr::new(address(V4).ip(), port);
     let group = listening_group(at, 4, &Options::USUAL).unwrap();
     let says = || {
-        let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "group_tests::helper_takes_the_port", "--nocapture"])
-            .env(PORT, port.to_string())
-            .output()
-            .unwrap();
+        let mut other = Command::new(std::env::current_exe().unwrap());
+        other.args(["--exact", "group_tests::helper_takes_the_port", "--nocapture"]);
+        let output = output(other.env(PORT, port.to_string()));
         String::from_utf8(output.stdout).unwrap()
     };
     let refused = format!("taken: {:?}", Err::<usize, _>(Errno::ADDRINUSE));
-    assert!(says().contains(&refused), "{}", says());
-    drop(group);
-    assert!(says().contains("taken: Ok(4)"), "{}", says());
+    let said = says();
+    assert!(said.contains(&refused), "{said}");
+    {
+        let _held = no_process_begins();
+        drop(group);
+    }
+    let said = says();
+    assert!(said.contains("taken: Ok(4)"), "{said}");
 }
 
 /// Two that begin at once: one has the port, whole, and the other nothing.
 #[test]
 fn of_two_at_once_one_has_the_port() {
+    let _held = no_process_begins();
     let free = SocketAddr::new(address(V4).ip(), port());
     for _ in 0..100 {
         let start = std::sync::Barrier::new(2);

@@ -5,6 +5,7 @@ use super::*;
 /// ICMP says that nobody listens there: told apart, and of no consequence.
 #[test]
 fn nobody_there_is_heard_and_the_socket_lives() {
+    let _held = no_process_begins();
     for (at, host) in HOSTS {
         let port = port();
         let to = SocketAddr::new(host.parse().unwrap(), port);
@@ -78,7 +79,7 @@ struct Wire {
 }
 
 fn ip(words: &[&str]) {
-    let output = std::process::Command::new("ip").args(words).output().expect("ip runs");
+    let output = output(Command::new("ip").args(words));
     assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -130,7 +131,7 @@ impl Wire {
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        let _ = std::process::Command::new("ip").args(["netns", "del", &self.name]).status();
+        output(Command::new("ip").args(["netns", "del", &self.name]));
     }
 }
 
@@ -168,11 +169,9 @@ fn a_full_buffer_is_told() {
     };
     // Slow, and patient.
     let queue = ["rate", "8kbit", "burst", "100kb", "limit", "100mb"];
-    let output = std::process::Command::new("tc")
-        .args(["-netns", &wire.name, "qdisc", "add", "dev", "near", "root", "tbf"])
-        .args(queue)
-        .output()
-        .expect("tc runs");
+    let mut tc = Command::new("tc");
+    tc.args(["-netns", &wire.name, "qdisc", "add", "dev", "near", "root", "tbf"]);
+    let output = output(tc.args(queue));
     if !output.status.success() {
         println!("skipped: no tbf: {}", String::from_utf8_lossy(&output.stderr));
         return;
