@@ -446,7 +446,8 @@ pub fn listening_group(
     }
     let share = (SOL_SOCKET, libc::SO_REUSEPORT);
     let first = UdpSocket::unbound(at, options)?;
-    // The steering makes a group of the socket, for which it has to share; the others will join it.
+    // The steering makes a group of the socket, for which it has to share; the others will join it
+    // (reuseport_attach_prog and reuseport_add_sock in net/core/sock_reuseport.c).
     first.set(share, 1)?;
     sys::set_steering(first.fd.as_fd(), &steering::program(threads as u32))?;
     first.set(share, 0)?;

@@ -176,6 +176,18 @@ fn a_stranger_gets_nothing() {
     assert!(stranger.recv(&mut [0; 64]).is_err());
 }
 
+/// Where a stranger is that would share the port, there is no room for a group, nor for one socket.
+#[test]
+fn what_a_stranger_has_is_not_shared() {
+    for threads in [1, 2, 4] {
+        let stranger = sharing(SocketAddr::new(address(V4).ip(), port()));
+        let at = stranger.local_addr().unwrap();
+        let refused = listening_group(at, threads, &Options::USUAL).unwrap_err();
+        assert_eq!(refused, Errno::ADDRINUSE);
+        assert_eq!(sharing(at).local_addr().unwrap(), at, "others may share it");
+    }
+}
+
 /// A socket with SO_REUSEPORT, bound there.
 fn sharing(at: SocketAddr) -> Plain {
     use rustix::net::{AddressFamily, SocketType, sockopt};
