@@ -80,7 +80,7 @@ pub struct Path {
     pub peer: SocketAddr,
     /// Our address, where it is not obvious: a peer only hears what comes from the address it sends
     /// to, and a machine may have several. Known of what a socket that listens at an unspecified
-    /// address receives.
+    /// address receives. Sending fails, with EINVAL or ENETUNREACH, once the machine has it no more.
     pub local: Option<IpAddr>,
 }
 

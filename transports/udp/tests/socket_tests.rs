@@ -17,6 +17,8 @@ mod group_tests;
 mod network_tests;
 #[path = "socket_tests/options_tests.rs"]
 mod options_tests;
+#[path = "socket_tests/refusal_tests.rs"]
+mod refusal_tests;
 
 const V4: &str = "127.0.0.1:0";
 const V6: &str = "[::1]:0";
