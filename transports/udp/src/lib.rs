@@ -2,12 +2,26 @@
 //! order. Knows no channel.
 #![no_std]
 
-#[cfg(test)]
+#[cfg(any(test, feature = "sim"))]
 extern crate std;
 
 pub mod ack;
+pub mod carrier;
+pub mod congestion;
 pub mod handshake;
+pub mod hub;
+mod join;
+pub mod listener;
 pub mod mtu;
+pub mod pacer;
 pub mod packet;
+pub mod reliable;
+mod roaming;
+mod rtt;
 pub mod seal;
+mod sent;
+pub mod slots;
+pub mod socket;
+mod split;
+mod sys;
 pub mod time;
