@@ -5,4 +5,6 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod congestion;
+pub mod pacer;
 pub mod time;
