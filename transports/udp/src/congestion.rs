@@ -7,11 +7,14 @@
 
 use crate::time::Micros;
 
+mod bbr;
 mod cubic;
 mod hystart;
 mod newreno;
+mod rate;
 mod window;
 
+use bbr::Bbr;
 use cubic::Cubic;
 use newreno::NewReno;
 
@@ -110,9 +113,14 @@ pub struct Lost {
 pub struct Congestion(Kind);
 
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a link, in fixed memory that must fit any of them"
+)]
 enum Kind {
     NewReno(NewReno),
     Cubic(Cubic),
+    Bbr(Bbr),
 }
 
 /// Calls the controller that there is.
@@ -121,6 +129,7 @@ macro_rules! each {
         match $self {
             Kind::NewReno($one) => $call,
             Kind::Cubic($one) => $call,
+            Kind::Bbr($one) => $call,
         }
     };
 }
@@ -131,7 +140,8 @@ impl Congestion {
         let datagram = u64::from(datagram_bytes.max(1));
         Congestion(match algorithm {
             Algorithm::NewReno => Kind::NewReno(NewReno::new(datagram, now)),
-            Algorithm::Cubic | Algorithm::Bbr => Kind::Cubic(Cubic::new(datagram, now)),
+            Algorithm::Bbr => Kind::Bbr(Bbr::new(datagram, now)),
+            Algorithm::Cubic => Kind::Cubic(Cubic::new(datagram, now)),
         })
     }
 
@@ -193,3 +203,7 @@ fn scaled(a: u64, b: u64, c: u64) -> u64 {
         None => u64::try_from(u128::from(a) * u128::from(b) / u128::from(c)).unwrap_or(u64::MAX),
     }
 }
+
+#[cfg(test)]
+#[path = "congestion_tests.rs"]
+mod tests;

@@ -80,13 +80,14 @@ impl Cubic {
         });
         epoch.elapsed = epoch.elapsed.saturating_add(step);
         let (more, of) = if epoch.reno >= self.prior { (1, 1) } else { ALPHA };
-        epoch.reno = epoch.reno.saturating_add(scaled(datagram * more, acked, window * of));
+        epoch.reno =
+            epoch.reno.saturating_add(scaled(datagram * more, acked, window.saturating_mul(of)));
         if curve(epoch, epoch.elapsed, datagram) < epoch.reno {
             self.window.bytes = window.max(epoch.reno);
             return;
         }
         let ahead = epoch.elapsed.saturating_add(rtt);
-        let target = curve(epoch, ahead, datagram).clamp(window, window + window / 2);
+        let target = curve(epoch, ahead, datagram).clamp(window, window.saturating_add(window / 2));
         let due = (target - window).saturating_mul(acked).saturating_add(epoch.rest);
         epoch.rest = due % window;
         self.window.bytes = window.saturating_add(due / window);

@@ -45,7 +45,7 @@ impl Window {
     }
 
     pub(super) fn on_sent(&mut self, bytes: u32, in_flight_before: u64) {
-        self.flight_this = self.flight_this.max(in_flight_before + u64::from(bytes));
+        self.flight_this = self.flight_this.max(in_flight_before.saturating_add(u64::from(bytes)));
     }
 
     /// Grows in slow start. Returns the bytes for which the window should grow after it: 0 in slow
