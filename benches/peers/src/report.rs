@@ -108,7 +108,8 @@ impl Report {
         for (&(cores, workload, path, peer), reason) in &self.failures {
             let (cores, workload) = (cores.name(), workload.name());
             let (peer, path) = (peer.title(), self.path(path));
-            let _ = write!(text, "\n* {peer} in {workload} {path} ({cores}): {reason}");
+            let gap = if path.is_empty() { "" } else { " " };
+            let _ = write!(text, "\n* {peer} in {workload}{gap}{path} ({cores}): {reason}");
         }
         if !self.failures.is_empty() {
             text.push('\n');

@@ -80,8 +80,11 @@ impl Bench<'_> {
     ) -> Result<(), String> {
         let rounds = self.options.rounds.min(workload.rounds_max());
         let words = path.map(|path| self.options.paths[path].as_str());
-        let name = workload.name();
-        eprintln!("{name} ({}) {}: {rounds} rounds", self.cores.name(), words.unwrap_or_default());
+        let (name, cores) = (workload.name(), self.cores.name());
+        match words {
+            Some(words) => eprintln!("{name} {words} ({cores}): {rounds} rounds"),
+            None => eprintln!("{name} ({cores}): {rounds} rounds"),
+        }
         let count = contenders.len();
         for round in 0..rounds {
             for turn in 0..count {

@@ -2,11 +2,13 @@
 //! connection over one KCP session over UDP. Nothing is encrypted.
 
 mod arguments;
+mod udp_socket;
 mod yamux_ends;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
+use tokio::net::UdpSocket;
 use tokio_kcp::{KcpConfig, KcpListener, KcpNoDelayConfig, KcpStream};
 
 use crate::arguments::{Arguments, wrong};
@@ -28,7 +30,8 @@ fn config() -> KcpConfig {
 
 /// The end that connects to the target for each channel.
 async fn far(listen: SocketAddr, target: SocketAddr) -> io::Result<()> {
-    let mut listener = KcpListener::bind(config(), listen).await?;
+    let socket = UdpSocket::from_std(udp_socket::bind(listen)?)?;
+    let mut listener = KcpListener::from_socket(config(), socket).await?;
     loop {
         let (session, _) = listener.accept().await?;
         tokio::spawn(yamux_ends::far(session, target));
@@ -37,7 +40,10 @@ async fn far(listen: SocketAddr, target: SocketAddr) -> io::Result<()> {
 
 /// The end that clients connect to. It ends with the session.
 async fn near(listen: SocketAddr, other_end: SocketAddr) -> io::Result<()> {
-    yamux_ends::near(KcpStream::connect(&config(), other_end).await?, listen).await
+    let any = (Ipv4Addr::UNSPECIFIED, 0).into();
+    let socket = UdpSocket::from_std(udp_socket::bind(any)?)?;
+    let session = KcpStream::connect_with_socket(&config(), socket, other_end).await?;
+    yamux_ends::near(session, listen).await
 }
 
 /// `far LINK TARGET [THREADS]`, or `near LISTEN LINK [THREADS]`.

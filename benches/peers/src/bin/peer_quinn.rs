@@ -2,6 +2,7 @@
 //! connection; always encrypted, as QUIC is.
 
 mod arguments;
+mod udp_socket;
 
 use std::fs;
 use std::io;
@@ -14,8 +15,8 @@ use quinn::congestion::{BbrConfig, ControllerFactory, CubicConfig};
 use quinn::rustls::RootCertStore;
 use quinn::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use quinn::{
-    ClientConfig, Connection, Endpoint, IdleTimeout, RecvStream, SendStream, ServerConfig,
-    TransportConfig, VarInt,
+    ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, RecvStream, SendStream,
+    ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
 use tokio::net::{TcpListener, TcpStream};
 
@@ -52,6 +53,12 @@ fn transport(control: &str, window: &str) -> io::Result<Arc<TransportConfig>> {
     Ok(Arc::new(transport))
 }
 
+/// A client's without a configuration for a server.
+fn endpoint(listen: SocketAddr, server: Option<ServerConfig>) -> io::Result<Endpoint> {
+    let socket = udp_socket::bind(listen)?;
+    Endpoint::new(EndpointConfig::default(), server, socket, Arc::new(TokioRuntime))
+}
+
 async fn relay(mut socket: TcpStream, (send, receive): (SendStream, RecvStream)) {
     if socket.set_nodelay(true).is_ok() {
         let mut channel = tokio::io::join(receive, send);
@@ -73,7 +80,7 @@ async fn far(
     let mut config = ServerConfig::with_single_cert(vec![own.cert.der().clone()], key.into())
         .map_err(io::Error::other)?;
     config.transport_config(transport);
-    let endpoint = Endpoint::server(config, listen)?;
+    let endpoint = endpoint(listen, Some(config))?;
     // Whole or not at all: the other end reads it as soon as it is there.
     let unfinished = certificate.with_extension("unfinished");
     fs::write(&unfinished, own.cert.der())?;
@@ -105,7 +112,7 @@ async fn near(
     let mut config =
         ClientConfig::with_root_certificates(Arc::new(trusted)).map_err(io::Error::other)?;
     config.transport_config(transport);
-    let endpoint = Endpoint::client((Ipv4Addr::UNSPECIFIED, 0).into())?;
+    let endpoint = endpoint((Ipv4Addr::UNSPECIFIED, 0).into(), None)?;
     let connecting = endpoint.connect_with(config, other_end, NAME).map_err(io::Error::other)?;
     let link: Connection = connecting.await?;
     let listener = TcpListener::bind(listen).await?;
