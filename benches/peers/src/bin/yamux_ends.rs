@@ -11,10 +11,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 use yamux::{Config, Connection, Mode, Stream};
 
-/// The default is 512, too few for the idle channels. This many is the most
-/// that the default total window of 1 GiB allows: 256 KiB each, which is where
-/// a window starts. The rest of the configuration is the default.
+/// The default is 512, too few for the idle channels. The rest of the
+/// configuration is the default, but for the next one.
 const CHANNELS_MAX: usize = 4096;
+
+/// All windows together. Of the default of 1 GiB so many channels leave
+/// nothing: 256 KiB each, where a window starts, are set aside for all that
+/// there may be, and none could grow. This leaves as much as the default does.
+const WINDOWS_BYTES: usize = 2 << 30;
 
 /// Bytes copied at a time: as many as yamux puts into one frame. Tokio's 8 KiB
 /// make twice as many frames, and a byte costs half as much CPU again.
@@ -30,7 +34,7 @@ type Link<T> = Connection<Compat<T>>;
 
 fn link<T: Carrier>(carrier: T, mode: Mode) -> Link<T> {
     let mut config = Config::default();
-    config.set_max_num_streams(CHANNELS_MAX);
+    config.set_max_connection_receive_window(Some(WINDOWS_BYTES)).set_max_num_streams(CHANNELS_MAX);
     Connection::new(carrier.compat(), config, mode)
 }
 
