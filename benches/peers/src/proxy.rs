@@ -44,7 +44,7 @@ struct Running {
     processes: Processes,
     startup: Startup,
     /// Dropped with it, which ends the proxy: what clients connect to first.
-    _started: Vec<Started>,
+    started: Vec<Started>,
 }
 
 /// One process of it.
@@ -116,9 +116,14 @@ impl Proxy {
             running: Some(Running {
                 processes: Processes::of(pids, peer.forks()),
                 startup,
-                _started: started,
+                started,
             }),
         })
+    }
+
+    /// What a process of it that has ended said last; none while all run.
+    pub(crate) fn last_word(&self) -> Option<io::Error> {
+        last_word(&self.running.as_ref()?.started)
     }
 
     /// None for `direct`.

@@ -11,7 +11,8 @@ use crate::report::Report;
 use crate::sys::Affinity;
 use crate::workloads::{Measured, Workload};
 
-/// Between two measurements, for the proxy to get rid of the last connections.
+/// Between two measurements, for the proxy to get rid of the last connections,
+/// and after one that failed, to say why.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs every workload on every chosen set of cores.
@@ -123,7 +124,7 @@ impl Bench<'_> {
             Some(proxy) => proxy,
             None => Proxy::start(contender.installed, backend.addr, self.setting)?,
         };
-        let figures = workload.measure(&proxy, &self.options.effort)?;
+        let figures = self.measure_on(&proxy, workload)?;
         contender.proxy = Some(proxy);
         Ok(figures)
     }
@@ -139,7 +140,19 @@ impl Bench<'_> {
         let backend = start_backend()?;
         let setting = Setting { path, ..*self.setting };
         let proxy = Proxy::start(installed, backend.addr, &setting);
-        Ok(proxy.and_then(|proxy| workload.measure(&proxy, &self.options.effort)))
+        Ok(proxy.and_then(|proxy| self.measure_on(&proxy, workload)))
+    }
+
+    /// A failure is told with what the proxy said last, if it ended.
+    fn measure_on(&self, proxy: &Proxy, workload: Workload) -> Measured {
+        workload.measure(proxy, &self.options.effort).map_err(|reason| {
+            // Its connections end before it does.
+            thread::sleep(PAUSE);
+            match proxy.last_word() {
+                Some(word) => format!("{reason}: {word}"),
+                None => reason,
+            }
+        })
     }
 }
 
