@@ -11,6 +11,7 @@ pub mod namespace;
 pub mod peer;
 pub mod process;
 pub mod program;
+pub mod relay;
 pub mod trace;
 
 use std::time::{Duration, Instant};
