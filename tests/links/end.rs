@@ -1,8 +1,9 @@
 //! One end of the link: a session, its one outgoing packet, the buffer packets arrive in, and
 //! what its users are told.
 
+use crate::contents::{PATTERN_BYTES, contents};
 use crate::run::{Habits, Summary};
-use crate::story::{CONTENTS_BYTES_MAX, Left, Part, Story, contents};
+use crate::story::{Left, Part, Story};
 use crate::users::{client_of, wanted};
 use crate::wire::Wire;
 use seaprox::fail::FailReason;
@@ -336,7 +337,7 @@ impl<'m> End<'m> {
                 return false;
             }
             let fits = most - self.packet.len() - header_bytes;
-            let bytes = bytes.min(deficit as usize).min(fits).min(CONTENTS_BYTES_MAX);
+            let bytes = bytes.min(deficit as usize).min(fits).min(PATTERN_BYTES);
             let part = world.stories[serial].part(self.number);
             let header = self.session.data(slot, bytes as u16);
             self.packet.extend_from_slice(header.as_bytes());

@@ -95,8 +95,8 @@ impl Connect for To {
         }
     }
 
-    fn finish(&mut self, carrier: &mut Seqpacket) -> Result<bool, Errno> {
-        carrier.finish_connect().map(|()| true)
+    fn finish(&mut self, carrier: &mut Seqpacket) -> Result<bool, FailReason> {
+        carrier.finish_connect().map(|()| true).map_err(|_| FailReason::ConnectionRefused)
     }
 
     fn peer(&self) -> Address {

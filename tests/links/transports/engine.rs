@@ -295,6 +295,9 @@ impl<'n, T: Role<'n>> Engine<'n, T> {
             }
             FailReason::ConnectionRefused | FailReason::NameResolution => {}
             FailReason::OutOfDescriptors => {}
+            // A late copy of what asked may have been accepted, and have taken the last place: whoever
+            // asked anew meanwhile is told so, until the one that nobody speaks to is taken for dead.
+            FailReason::TableFull => {}
             _ => panic!("honest ends, and yet: {reason}"),
         }
         self.down.insert(line);

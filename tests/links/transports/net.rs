@@ -490,11 +490,11 @@ impl<'n, const SHARED: bool> Connect for Connector<'n, SHARED> {
         Begun::Carrier(Hold { net: self.net, line, end: 0 })
     }
 
-    fn finish(&mut self, carrier: &mut Self::Carrier) -> Result<bool, Errno> {
+    fn finish(&mut self, carrier: &mut Self::Carrier) -> Result<bool, FailReason> {
         let net = &mut *self.net.borrow_mut();
         let line = &net.lines[carrier.line];
         match line.connected_at <= net.now {
-            true if line.is_refused => Err(Errno::CONNREFUSED),
+            true if line.is_refused => Err(FailReason::ConnectionRefused),
             connected => Ok(connected),
         }
     }
@@ -514,7 +514,9 @@ impl<'n, const SHARED: bool> Accept for Acceptor<'n, SHARED> {
         LISTENER
     }
 
-    const SHARED: bool = SHARED;
+    fn is_shared(&self) -> bool {
+        SHARED
+    }
 
     fn accept(&mut self, refused: Option<FailReason>) -> Result<(Self::Carrier, Address), Errno> {
         let net = &mut *self.0.borrow_mut();

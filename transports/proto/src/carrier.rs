@@ -50,7 +50,7 @@ pub trait Carrier {
     fn bounds(&self) -> Bounds;
 
     /// The descriptor, to be registered edge-triggered for reading and writing. `None`: it has none of
-    /// its own, many share their listener's ([`crate::source::Accept::SHARED`]).
+    /// its own, many share their listener's ([`crate::source::Accept::is_shared`]).
     fn fd(&self) -> Option<RawFd>;
 
     /// Sends a whole packet on a stream, or nothing.

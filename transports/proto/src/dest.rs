@@ -10,7 +10,7 @@ use crate::wanted::Wanted;
 use seaprox::address::Address;
 use seaprox::fail::FailReason;
 use seaprox::side::{Handle, SideKey};
-use seaprox::sys::{Errno, RawFd, Ready, Sys};
+use seaprox::sys::{RawFd, Ready, Sys};
 use seaprox::time::Instant;
 use seaprox::transport::{Cause, Desk, Dest, Dial, Event, Lent, Notice, Room, Step, Transport};
 
@@ -27,7 +27,7 @@ pub trait Connect {
     ///
     /// # Errors
     /// It cannot be.
-    fn finish(&mut self, carrier: &mut Self::Carrier) -> Result<bool, Errno>;
+    fn finish(&mut self, carrier: &mut Self::Carrier) -> Result<bool, FailReason>;
 
     /// Where it leads.
     fn peer(&self) -> Address;
@@ -201,7 +201,7 @@ impl<'m, A: Connect> LinkDest<'m, A> {
                     Ok(true) => None,
                     Ok(false) if now < *until => return,
                     Ok(false) => Some(FailReason::TimedOut),
-                    Err(errno) => Some(reason_of(errno)),
+                    Err(reason) => Some(reason),
                 };
                 let linked = core::mem::replace(&mut self.stage, Stage::Linked);
                 let Stage::Connecting(carrier, ..) = linked else { return };
@@ -256,16 +256,6 @@ impl<'m, A: Connect> LinkDest<'m, A> {
                 *waiting = None;
             }
         }
-    }
-}
-
-/// What an error in connecting means.
-fn reason_of(errno: Errno) -> FailReason {
-    match errno {
-        Errno::CONNREFUSED => FailReason::ConnectionRefused,
-        Errno::TIMEDOUT => FailReason::TimedOut,
-        Errno::HOSTUNREACH | Errno::NETUNREACH => FailReason::Unreachable,
-        _ => FailReason::Other,
     }
 }
 

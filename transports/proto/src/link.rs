@@ -9,10 +9,11 @@
 
 mod number;
 mod receive;
+mod send;
 
 pub use number::{LINKS_MAX, link_of};
 
-use crate::carrier::{Bounds, Carrier, Order, WINDOW_BYTES_MIN};
+use crate::carrier::{Bounds, Carrier, Order};
 use crate::demarcator::Demarcator;
 use crate::message::{OFFSET_HEADER_BYTES, PACKET_BYTES, Target};
 use crate::session::{Config, Ended, Memory, Refused, Session, Slot};
@@ -23,7 +24,7 @@ use number::{epoch_after, epoch_of, slot_of};
 use seaprox::address::Address;
 use seaprox::fail::FailReason;
 use seaprox::side::{Handle, SideKey};
-use seaprox::sys::{Errno, RawFd, Ready};
+use seaprox::sys::{RawFd, Ready};
 use seaprox::time::Instant;
 use seaprox::transport::{Lent, Room};
 
@@ -145,7 +146,7 @@ pub enum Told {
 }
 
 /// A session on a carrier.
-pub struct Link<'m, C> {
+pub struct Link<'m, C: Carrier> {
     session: Session<'m>,
     number: u32,
     /// How many times it died.
@@ -403,28 +404,6 @@ impl<'m, C: Carrier> Link<'m, C> {
         self.carrier.as_ref().is_none_or(|carrier| is_over && carrier.is_flushed())
     }
 
-    /// Sends what was put together and what is owed.
-    fn flush(&mut self) {
-        if self.carrier.is_none() {
-            // What is owed on a link that died must not be the start of the next one's packet.
-            return;
-        }
-        while !self.outgoing.blocked && self.dead.is_none() {
-            let Some(stream) = self.session.owes() else { break };
-            if !self.make_room(stream, 1) {
-                break;
-            }
-            let before = self.outgoing.filled;
-            self.outgoing.stream = stream;
-            let out = &mut self.outgoing.packet[before..self.outgoing.limit];
-            self.outgoing.filled += self.session.emit_control(out, Some(stream));
-            if self.outgoing.filled == before && !self.send() {
-                break;
-            }
-        }
-        self.send();
-    }
-
     /// Opens a channel for a side; see [`Session::open`].
     ///
     /// # Errors
@@ -567,61 +546,16 @@ impl<'m, C: Carrier> Link<'m, C> {
             self.send();
         }
     }
+}
 
-    /// Makes sure that so many bytes can be added for a stream; `false`: the carrier takes nothing.
-    fn make_room(&mut self, stream: u16, bytes: usize) -> bool {
-        if self.outgoing.blocked {
-            return false;
-        }
-        let other = self.bounds.order == Order::Streams && self.outgoing.stream != stream;
-        let is_full = self.outgoing.limit - self.outgoing.filled < bytes;
-        if self.outgoing.filled > 0 && (other || is_full) && !self.send() {
-            return false;
-        }
-        self.begin()
-    }
-
-    /// Begins a packet if none is begun; `false`: the carrier takes nothing.
-    fn begin(&mut self) -> bool {
-        let Some(carrier) = &mut self.carrier else { return false };
-        if self.outgoing.filled == 0 {
-            let window = carrier.window();
-            // The last word of a link does not wait for the network.
-            if window < WINDOW_BYTES_MIN && !self.session.is_ending() {
-                self.outgoing.blocked = true;
-                return false;
-            }
-            self.outgoing.limit = window.max(WINDOW_BYTES_MIN).min(self.bounds.sent_bytes_max);
-        }
-        true
-    }
-
-    /// Sends the packet; `false`: the carrier does not take it now.
-    fn send(&mut self) -> bool {
-        let Outgoing { packet, filled, stream, blocked, .. } = &mut self.outgoing;
-        let Some(carrier) = &mut self.carrier else { return false };
-        if *filled == 0 || *blocked {
-            return !*blocked;
-        }
-        match carrier.send(*stream, &packet[..*filled]) {
-            Ok(()) => {
-                *filled = 0;
-                true
-            }
-            Err(Errno::AGAIN) => {
-                *blocked = true;
-                false
-            }
-            Err(Errno::INTR | Errno::NOBUFS | Errno::NOMEM) => {
-                *blocked = true;
-                self.starved_until = Some(self.now.after(STARVED_MILLIS));
-                false
-            }
-            Err(_) => {
-                *blocked = true;
-                self.dead = Some(FailReason::LinkDown);
-                false
-            }
+/// The far end is told that nobody is here any more, if the carrier takes it: it would wait for a word
+/// of this one until the link counts as dead.
+impl<C: Carrier> Drop for Link<'_, C> {
+    fn drop(&mut self) {
+        if self.carrier.is_some() && self.dead.is_none() && !self.session.is_closed() {
+            self.session.close(FailReason::Shutdown, FailReason::Shutdown.name());
+            self.outgoing.blocked = false;
+            self.flush();
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::carrier::{Bounds, Order, Received, WINDOW_BYTES_MIN};
 use crate::session::Role;
+use seaprox::sys::Errno;
 use std::boxed::Box;
 use std::cell::RefCell;
 use std::collections::VecDeque;

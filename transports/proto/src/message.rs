@@ -3,8 +3,10 @@
 //!
 //! Invariant: nothing here was checked against anything; every number and name may be the peer's.
 
+mod piece;
 mod wire;
 
+pub use piece::Piece;
 pub use wire::{DataHeader, data_header, parse};
 
 use core::fmt;

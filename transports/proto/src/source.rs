@@ -25,7 +25,9 @@ pub trait Accept {
 
     /// Whether its carriers have no descriptor of their own: what they receive comes through the
     /// listener's, so all of them are asked when that is ready.
-    const SHARED: bool = false;
+    fn is_shared(&self) -> bool {
+        false
+    }
 
     /// The next carrier, connected, and who is at its far end. `refused`: nobody is wanted, for this
     /// reason; a carrier that is given all the same is dropped at once.
@@ -119,7 +121,7 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
         if self.paused_until.is_some_and(|until| until <= desk.now) {
             self.paused_until = None;
         }
-        let has_use = match A::SHARED {
+        let has_use = match self.accept.is_shared() {
             true => !self.ended || self.links.iter().any(Link::has_carrier),
             false => !self.ended && self.vacant().is_some(),
         };
@@ -147,7 +149,7 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
             _ if self.ended => Err(FailReason::Shutdown),
             vacant => vacant.ok_or(FailReason::TableFull),
         };
-        if vacant.is_err() && !A::SHARED {
+        if vacant.is_err() && !self.accept.is_shared() {
             return None;
         }
         match self.accept.accept(vacant.err()) {
@@ -160,7 +162,7 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
                 }
                 self.links[vacant].start(carrier, peer, desk.now);
                 // Others are told of by the same event.
-                self.ready = A::SHARED;
+                self.ready = self.accept.is_shared();
                 None
             }
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::PROTO | Errno::INTR) => None,
@@ -198,7 +200,7 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
     /// Whether there may be more: who looked for what is its own may have found what is another's, and
     /// left it there.
     fn has_more(&mut self) -> bool {
-        if !A::SHARED {
+        if !self.accept.is_shared() {
             return false;
         }
         let mut received = false;
@@ -237,7 +239,7 @@ impl<K: Sys, A: Accept, const LINKS: usize> Transport<K> for LinkSource<'_, A, L
 
     fn ready(&mut self, own: u32, fd: RawFd, ready: Ready) {
         match own.checked_sub(1) {
-            None if A::SHARED => self.look_again(),
+            None if self.accept.is_shared() => self.look_again(),
             None => self.ready = true,
             Some(link) => {
                 if let Some(link) = self.links.get_mut(link as usize)

@@ -10,7 +10,7 @@ use super::{
 use core::net::{IpAddr, SocketAddr};
 
 const PAD: u8 = 0x00;
-const DATA: u8 = 0x01;
+pub(super) const DATA: u8 = 0x01;
 const CREDIT: u8 = 0x03;
 const OPEN: u8 = 0x04;
 const OPENED: u8 = 0x05;
@@ -29,7 +29,7 @@ const SKIPPED: u8 = 0xff;
 
 // Flags of DATA.
 const FIN: u8 = 1;
-const OFFSET: u8 = 2;
+pub(super) const OFFSET: u8 = 2;
 const STOPPED: u8 = 4;
 
 const FAMILY_NONE: u8 = 0;
