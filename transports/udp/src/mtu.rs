@@ -59,13 +59,27 @@ pub struct Search {
     is_waiting: bool,
     /// Probe timeouts in a row.
     timeouts: u32,
-    /// Of the packets that are too long to fit after a fall: all numbers of those that came through
-    /// are below.
+    /// Of packets longer than each of [`FLOORS`].
+    vanished: [Vanished; FLOORS.len()],
+}
+
+/// What it falls to: both are watched, as a path may carry neither what goes over it at present nor what
+/// is halfway.
+const FLOORS: [u16; 2] = [BASE_BYTES, LOWEST_BYTES];
+
+/// What became of packets that are too long for a path.
+#[derive(Clone, Copy, Debug)]
+struct Vanished {
+    /// All numbers of those that came through are below.
     through_below: u64,
     /// Times in a row that such packets were lost and later ones that are short were not.
     rounds: u8,
     /// When the last of those times was seen.
     round_at: Micros,
+}
+
+impl Vanished {
+    const NONE: Vanished = Vanished { through_below: 0, rounds: 0, round_at: Micros(0) };
 }
 
 impl Search {
@@ -82,9 +96,7 @@ impl Search {
             due: now,
             is_waiting: false,
             timeouts: 0,
-            through_below: 0,
-            rounds: 0,
-            round_at: Micros(0),
+            vanished: [Vanished::NONE; FLOORS.len()],
         }
     }
 
@@ -169,9 +181,11 @@ impl Search {
             self.is_waiting = false;
             self.due = now.after(SETTLE_MICROS);
         }
-        if bytes > self.below() && number >= self.through_below {
-            self.through_below = number.saturating_add(1);
-            self.rounds = 0;
+        for (vanished, floor) in self.vanished.iter_mut().zip(FLOORS) {
+            if bytes > floor && number >= vanished.through_below {
+                vanished.through_below = number.saturating_add(1);
+                vanished.rounds = 0;
+            }
         }
     }
 
@@ -184,16 +198,22 @@ impl Search {
     #[inline]
     #[must_use]
     pub fn on_lost(&mut self, now: Micros, number: u64, bytes: u16, sent_at: Micros) -> bool {
-        let is_long = bytes > self.below() && bytes <= self.bytes;
-        if !is_long || number < self.through_below {
-            return false;
+        let mut falls_to = None;
+        for (vanished, floor) in self.vanished.iter_mut().zip(FLOORS) {
+            let is_long = bytes > floor && bytes <= self.bytes;
+            if !is_long || number < vanished.through_below {
+                continue;
+            }
+            // Of one flight all may be lost at once, by a queue or a flap: one time.
+            if vanished.rounds == 0 || sent_at >= vanished.round_at {
+                vanished.rounds += 1;
+                vanished.round_at = now;
+            }
+            if vanished.rounds >= ROUNDS_MAX {
+                falls_to = falls_to.or(Some(floor));
+            }
         }
-        // Of one flight all may be lost at once, by a queue or a flap: one time.
-        if self.rounds == 0 || sent_at >= self.round_at {
-            self.rounds += 1;
-            self.round_at = now;
-        }
-        self.rounds >= ROUNDS_MAX && self.fall()
+        falls_to.is_some_and(|floor| self.fall(floor))
     }
 
     /// A probe timeout (RFC 9002 section 6.2) expired, so many in a row. Of the packets sent then let
@@ -202,7 +222,7 @@ impl Search {
     #[must_use]
     pub fn on_timeout(&mut self, in_a_row: u32) -> bool {
         self.timeouts = in_a_row;
-        in_a_row > 0 && in_a_row.is_multiple_of(TIMEOUTS_MAX) && self.fall()
+        in_a_row > 0 && in_a_row.is_multiple_of(TIMEOUTS_MAX) && self.fall(self.below())
     }
 
     /// The socket refused a datagram of this length, probe or not (EMSGSIZE): the interface carries
@@ -213,7 +233,7 @@ impl Search {
         let falls = fits < self.bytes;
         if falls {
             self.bytes = fits;
-            self.rounds = 0;
+            self.forget();
         }
         // If more is carried than before all the same, the refusal is of another time.
         if falls || self.next_size().is_some_and(|next| next >= bytes) {
@@ -222,13 +242,16 @@ impl Search {
         falls
     }
 
-    fn fall(&mut self) -> bool {
-        let below = self.below();
+    fn forget(&mut self) {
+        self.vanished.iter_mut().for_each(|vanished| vanished.rounds = 0);
+    }
+
+    fn fall(&mut self, below: u16) -> bool {
         let falls = below < self.bytes;
         self.bytes = below.min(self.bytes);
         self.probe = None;
         self.tries = 0;
-        self.rounds = 0;
+        self.forget();
         self.is_waiting = true;
         falls
     }

@@ -132,9 +132,30 @@ fn one_long_packet_that_comes_through_ends_suspicion() {
     // What is short is no evidence, neither lost nor acknowledged.
     for round in 0..20 {
         at = at.after(50 * MS);
-        assert!(!search.on_lost(at, 500 + round, 1232, at));
+        assert!(!search.on_lost(at, 500 + round, 548, at));
     }
     assert_eq!(search.datagram_bytes(), 1472);
+}
+
+#[test]
+fn what_is_halfway_and_vanishes_is_too_long_as_well() {
+    let (mut search, now) = settled(1472, 1472);
+    // Nothing longer is sent, as nobody has so much to say; what is short comes through.
+    let mut falls = 0;
+    for round in 0..4 {
+        let at = now.after(50 * MS * (round + 1));
+        search.on_acked(at, 100 + 10 * round, 60);
+        falls += u32::from(search.on_lost(at, 99 + 10 * round, 900, at));
+    }
+    assert_eq!((falls, search.datagram_bytes()), (1, LOWEST_BYTES));
+    // Of the longest, which also are longer than that, less is learnt.
+    let (mut search, now) = settled(1472, 1472);
+    for round in 0..3 {
+        let at = now.after(50 * MS * (round + 1));
+        let falls = search.on_lost(at, 99 + 10 * round, 1472, at);
+        assert_eq!(falls, round == 2);
+    }
+    assert_eq!(search.datagram_bytes(), BASE_BYTES);
 }
 
 #[test]
