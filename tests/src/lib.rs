@@ -6,6 +6,7 @@
 
 pub mod bytes;
 pub mod ends;
+pub mod exchange;
 pub mod launch;
 pub mod namespace;
 pub mod peer;

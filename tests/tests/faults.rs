@@ -38,7 +38,8 @@ const CONNECTING: [Fault; 4] = [
         ],
     ),
     ("getsockname", &["ENOBUFS"]),
-    ("getsockopt", &["ENOBUFS"]),
+    // A look at why a connect failed.
+    ("recvfrom", &["ENOBUFS"]),
 ];
 
 const READING: [Fault; 3] = [
@@ -159,8 +160,8 @@ fn survives(call: &str, error: &str) {
     let backend = TcpListener::bind((seaprox_tests::peer::own_ip(), 0)).unwrap();
     let target = backend.local_addr().unwrap();
     let launch = match call {
-        // Asked only why a connect failed.
-        "getsockopt" => Launch::to(vacant_address()).or_to(target),
+        // Something to look at.
+        "recvfrom" if error == "ENOBUFS" => Launch::to(vacant_address()).or_to(target),
         // The log; the doorbell has a test of its own.
         "write" => Launch::to(target).threads(2).flag("--log-connections"),
         _ => Launch::to(target),
