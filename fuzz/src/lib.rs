@@ -15,6 +15,7 @@ mod datagram;
 mod endpoint;
 mod session;
 mod table;
+mod udp_link;
 mod wire;
 
 pub use allow::allow;
@@ -24,6 +25,7 @@ pub use datagram::{acknowledgement, datagram};
 pub use endpoint::{link, listen, target};
 pub use session::session;
 pub use table::table;
+pub use udp_link::udp_link;
 pub use wire::{demarcator, message};
 
 /// Makes a program of a function that takes bytes: libFuzzer's, or one that is given files.
@@ -76,6 +78,6 @@ mod tests {
 
     replayed! {
         listen target link allow arguments duration completion table message demarcator session
-        datagram acknowledgement
+        datagram acknowledgement udp_link
     }
 }
