@@ -105,7 +105,9 @@ impl<'n> Connect for Connector<'n> {
     }
 
     fn finish(&mut self, carrier: &mut Hold<'n>) -> Result<bool, FailReason> {
-        carrier.udp.finish_connect()
+        let is_linked = carrier.udp.finish_connect()?;
+        self.net.borrow_mut().lines[carrier.line].is_linked |= is_linked;
+        Ok(is_linked)
     }
 
     /// The line, so that who hears of the link knows which it was.

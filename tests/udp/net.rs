@@ -89,6 +89,8 @@ pub(crate) struct Line {
     is_open: bool,
     begun_at: Micros,
     pub(crate) accepted_at: Option<Instant>,
+    /// The initiator knows of the link.
+    pub(crate) is_linked: bool,
     /// What is sent vanishes, for ever.
     pub(crate) is_silent: bool,
     /// What the far end's host said.
@@ -103,6 +105,12 @@ impl Line {
         let is_dark = self.now < self.dark_until.after(FOUND_MICROS);
         let is_held = self.is_open && !self.here.iter().any(|here| here.dropped);
         is_held && self.accepted_at.is_some() && !self.is_silent && !is_dark
+    }
+
+    /// An initiator may be told that there is no vacant link. Perhaps since its own question of before,
+    /// which was refused and came again, has taken the place that became vacant in between.
+    pub(crate) fn may_be_refused(&self) -> bool {
+        !self.is_linked
     }
 
     /// An end may take it for dead: nothing came through for long, or it never was a link.
@@ -278,6 +286,7 @@ impl Net {
             is_open: true,
             begun_at: self.now,
             accepted_at: None,
+            is_linked: false,
             is_silent: false,
             said: None,
             now: self.now,

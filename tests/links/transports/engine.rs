@@ -295,9 +295,7 @@ impl<'n, T: Role<'n>> Engine<'n, T> {
             }
             FailReason::ConnectionRefused | FailReason::NameResolution => {}
             FailReason::OutOfDescriptors => {}
-            // A late copy of what asked may have been accepted, and have taken the last place: whoever
-            // asked anew meanwhile is told so, until the one that nobody speaks to is taken for dead.
-            FailReason::TableFull => {}
+            FailReason::TableFull => assert!(net.lines[line].may_be_refused()),
             _ => panic!("honest ends, and yet: {reason}"),
         }
         self.down.insert(line);

@@ -100,6 +100,11 @@ impl Line {
         self.is_silent || late
     }
 
+    /// An initiator may be told that there is no vacant link.
+    pub(crate) fn may_be_refused(&self) -> bool {
+        self.accepted_at.is_none()
+    }
+
     fn arrived(&self, end: usize, now: Instant) -> bool {
         self.wires[1 - end].next_at().is_some_and(|at| at <= now)
     }

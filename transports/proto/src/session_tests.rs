@@ -406,6 +406,29 @@ fn too_many_opens_are_refused_and_nothing_breaks() {
     assert_eq!(open, Err(refused));
 }
 
+/// Windows grow by the round trip, and the first bytes may come long before the first heartbeat.
+#[test]
+fn both_ends_know_the_round_trip_once_they_are_up() {
+    let mut memory = memory();
+    let [first, second] = &mut *memory;
+    let mut ends = [first.session(config(Role::Initiator)), second.session(config(Role::Acceptor))];
+    ends.iter_mut().for_each(|end| end.start(Bounds::ORDERED, T0));
+    let mut now = T0;
+    for from in [0, 1, 0, 1] {
+        let mut packet = [0; 100];
+        let bytes = ends[from].emit_control(&mut packet, None);
+        now = now.after(20);
+        let mut rest = &packet[..bytes];
+        while !rest.is_empty() {
+            let (message, length) = parse(rest).unwrap();
+            rest = &rest[length..];
+            ends[1 - from].handle(message, 0, now).unwrap();
+        }
+    }
+    assert!(ends.iter().all(Session::is_up));
+    assert_eq!(ends.map(|end| end.terms.round_trip_millis), [40, 40]);
+}
+
 #[test]
 fn a_silent_peer_is_asked_and_then_given_up() {
     let mut memory = memory();

@@ -56,7 +56,7 @@ impl Session<'_> {
                 let Some(index) = self.find(channel, now)? else { return Ok(Heard::Nothing) };
                 self.handle_done(index)
             }
-            Message::Ping(value) => Ok(self.handle_ping(value)),
+            Message::Ping(value) => Ok(self.handle_ping(value, now)),
             Message::Pong(value) => {
                 self.handle_pong(value, now);
                 Ok(Heard::Nothing)

@@ -47,6 +47,8 @@ pub(super) struct Life {
     /// What may be sent on them at first.
     pub(super) peer_initial_credit: u32,
     heard_at: Instant,
+    /// When the acceptor answered the initiator's hello with its own.
+    greeted_at: Instant,
     ping_at: Instant,
     /// The PING that is not answered.
     pub(super) pinged: Option<u64>,
@@ -72,6 +74,7 @@ impl Life {
         channels_max: 0,
         peer_initial_credit: 0,
         heard_at: Instant::from_millis(0),
+        greeted_at: Instant::from_millis(0),
         ping_at: Instant::from_millis(0),
         pinged: None,
         pong: 0,
@@ -224,17 +227,21 @@ impl Session<'_> {
                 self.life.stage = Stage::Greeted;
                 self.life.owed.hello = true;
                 self.life.ping_at = now.after(self.config.idle_millis / 3);
+                self.life.greeted_at = now;
             }
         }
         Ok(self.is_up())
     }
 
-    pub(super) fn handle_ping(&mut self, value: u64) -> Heard<'static> {
+    pub(super) fn handle_ping(&mut self, value: u64, now: Instant) -> Heard<'static> {
         // One answer for many is enough: it proves the same.
         self.life.pong = value;
         self.life.owed.pong = true;
         if self.life.stage == Stage::Greeted {
             self.life.stage = Stage::Up;
+            // It answers hello, so this was a round trip: windows can grow from now on, not from the
+            // first heartbeat on.
+            self.note_round_trip(now.since(self.life.greeted_at));
             return Heard::Up;
         }
         Heard::Nothing
@@ -243,9 +250,12 @@ impl Session<'_> {
     pub(super) fn handle_pong(&mut self, value: u64, now: Instant) {
         if self.life.pinged == Some(value) && !self.life.owed.ping {
             self.life.pinged = None;
-            let millis = now.as_millis().saturating_sub(value).min(ROUND_TRIP_MILLIS_MAX);
-            self.terms.round_trip_millis = millis as u32;
+            self.note_round_trip(now.as_millis().saturating_sub(value));
         }
+    }
+
+    fn note_round_trip(&mut self, millis: u64) {
+        self.terms.round_trip_millis = millis.min(ROUND_TRIP_MILLIS_MAX) as u32;
     }
 
     pub(super) fn handle_close(&mut self, reason: u16) -> Heard<'static> {

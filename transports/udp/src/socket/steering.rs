@@ -39,7 +39,7 @@ pub(crate) fn program(threads: u32) -> ArrayVec<sock_filter, STEPS> {
     program
 }
 
-/// As [`program`] chooses: for whoever makes an index, or checks whether a datagram is its own.
+/// As the kernel's program chooses: for whoever makes an index, or checks whether a datagram is its own.
 #[must_use]
 pub const fn thread_of(index: u32, threads: u32) -> u32 {
     if threads == 0 { 0 } else { index % threads }
