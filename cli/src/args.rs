@@ -8,7 +8,9 @@ mod links;
 pub use crate::help::Bounds;
 pub use common::{Common, WhenFull};
 #[cfg(feature = "links")]
-pub use links::{Ask, EgressConfig, IngressConfig, LISTENS_MAX, SERVICES_MAX, Service};
+pub use links::{
+    Ask, CONGESTION_DEFAULT, EgressConfig, IngressConfig, LISTENS_MAX, SERVICES_MAX, Service,
+};
 
 use crate::endpoint::{Listen, Refused, Target};
 use crate::help::command;
@@ -171,8 +173,8 @@ fn reason_of(error: &clap::Error, command: &str) -> String {
 /// The least that is a command.
 fn example_of(command: &str) -> &'static str {
     match command {
-        "ingress" => "seaprox ingress 127.0.0.1:8080 sctp:egress.example:7000 --insecure",
-        "egress" => "seaprox egress sctp::7000 example.org:80 --insecure",
+        "ingress" => "seaprox ingress 127.0.0.1:8080 udp:egress.example:7000 --insecure",
+        "egress" => "seaprox egress udp::7000 example.org:80 --insecure",
         _ => "seaprox static 127.0.0.1:8080 example.org:80",
     }
 }

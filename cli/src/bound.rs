@@ -46,12 +46,28 @@ pub const fn link_chunks(connections: usize, threads: usize) -> usize {
     let chunks = channels * 2 * (first_bytes / 4096);
     if chunks < 512 { 512 } else { chunks }
 }
-/// The most memory that links take beside, in an ingress or an egress: chunks and their places, two
-/// records a channel, two packets; and a thread's names.
+/// The most memory that links take beside, in an ingress or an egress: chunks, their places and
+/// ranges; two records a channel, two packets; and a thread's names.
 pub const fn links_bytes(connections: usize, threads: usize) -> usize {
-    let chunks = link_chunks(connections, threads) * (4096 + 4);
+    let chunks = link_chunks(connections, threads) * (4096 + 4 + 12);
     let channels = link_channels(connections, threads) * 2 * 80;
     threads * (LINKS * (chunks + channels + 2 * 32_768 + 64) + 17_408)
+}
+
+/// Datagrams that one link over udp may have sent and not seen acknowledged, and packets.
+pub const fn udp_slots(connections: usize, threads: usize) -> usize {
+    let slots = (link_channels(connections, threads) * 4).next_power_of_two();
+    match slots {
+        0..256 => 256,
+        256..=8192 => slots,
+        _ => 8192,
+    }
+}
+/// The most memory that links over udp take beside that of all links: slots with their notes, records of
+/// packets, what has arrived; and a thread's receive buffer.
+pub const fn udp_bytes(connections: usize, threads: usize) -> usize {
+    let slots = udp_slots(connections, threads) * (1472 + 8 + 2 * 40);
+    threads * (LINKS * (slots + 4096) + 65_536 + 16_384)
 }
 
 /// Reads the sizes; `None` is a variable that is not set. An error says what to do.

@@ -5,7 +5,7 @@
 mod link;
 
 #[cfg(feature = "links")]
-pub use link::{LINK_HOSTS_MAX, Link, SctpHost};
+pub use link::{LINK_HOSTS_MAX, Link, LinkHost};
 
 use crate::shown::{Shown, write_whole};
 use crate::sys;

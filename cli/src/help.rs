@@ -28,8 +28,8 @@ Examples:
 /// Of the same list.
 #[cfg(feature = "links")]
 const LINKS_EXAMPLES: &str = "
-  seaprox ingress 127.0.0.1:8080 sctp:egress.example:7000 --insecure
-  seaprox egress sctp::7000 10.0.0.1:80 --insecure";
+  seaprox ingress 127.0.0.1:8080 udp:egress.example:7000 --insecure
+  seaprox egress udp::7000 10.0.0.1:80 --insecure";
 #[cfg(not(feature = "links"))]
 const LINKS_EXAMPLES: &str = "";
 

@@ -70,7 +70,7 @@ pub struct Limits<'p> {
     /// The parts of the user memory.
     pub parts: &'p [Part],
     /// What an ingress or an egress takes beside; nothing in a build without links.
-    pub links: Option<Part>,
+    pub links: &'p [Part],
     /// What is to be held open.
     pub wish: Wish,
     /// What this machine grants.
@@ -95,8 +95,8 @@ impl fmt::Display for Limits<'_> {
             bytes(f, part.name, part.bytes as u64)?;
         }
         bytes(f, "total", parts.iter().map(|part| part.bytes as u64).sum())?;
-        if let Some(links) = self.links {
-            bytes(f, links.name, links.bytes as u64)?;
+        for part in self.links {
+            bytes(f, part.name, part.bytes as u64)?;
         }
 
         writeln!(f, "\ndescriptors, at most")?;
@@ -177,7 +177,7 @@ mod tests {
     fn aligned_and_summed() {
         let parts = [Part { name: "table", bytes: 1000 }, Part { name: "log", bytes: 2000 }];
         let wish = Wish { connections: 100, threads: 2, listeners: 1, pipes: pipes_for(100, 0) };
-        let links = Some(Part { name: "links", bytes: 7000 });
+        let links = &[Part { name: "links", bytes: 7000 }][..];
         let (kernel, socket_buffer_bytes) = (KERNEL, Some(8192));
         let limits = Limits { parts: &parts, links, wish, kernel, socket_buffer_bytes };
         let text = limits.to_string();

@@ -4,12 +4,13 @@ use crate::activation::Passed;
 use crate::allow::Allowed;
 use crate::args::{Ask, EgressConfig, IngressConfig};
 use crate::bound::{LINKS, link_channels};
-use crate::carriers::{self, To, ToHosts, ToPath};
-use crate::endpoint::{self, Link, Listen, SctpHost};
+use crate::carriers::{self, FromSocket, To, ToHosts, ToPath, ToUdp};
+use crate::endpoint::{self, Link, LinkHost, Listen};
 use crate::exit::{ExitCode, fail};
 use crate::fixed::{heard, leak_targets, open, when_full};
-use crate::listening::{CannotListen, LinkListening};
-use crate::memory::{LinkMemory, MAX_NUM_CONNECTIONS, NUM_THREADS, RESOLVER};
+use crate::listening::{CannotListen, LinkListening, LinkSockets};
+use crate::log::{self, Level};
+use crate::memory::{LinkMemory, MAX_NUM_CONNECTIONS, NUM_THREADS, RESOLVER, UdpHub, UdpMemory};
 use crate::nofile::Wish;
 use crate::proxy::{Ground, Thread};
 use crate::sys;
@@ -30,6 +31,10 @@ use seaprox_sctp::{Association, Endpoint, Socket};
 use seaprox_tcp::{
     Chosen, Dialer, Listener, Listeners, Names, Places, Service, Services, Target, Targets,
 };
+use seaprox_udp::congestion::Algorithm;
+use seaprox_udp::hub::Numbering;
+use seaprox_udp::listener::Listener as UdpListener;
+use seaprox_udp::socket::{RECEIVE_BYTES, UdpSocket};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
@@ -53,7 +58,6 @@ fn session_config(role: Role, peer_channels_max: u16, idle_millis: u32) -> Confi
     Config {
         role,
         // The carrier knows better.
-        streams: false,
         peer_channels_max,
         idle_millis,
         opens_per_second_max: OPENS_PER_SECOND_MAX,
@@ -63,6 +67,7 @@ fn session_config(role: Role, peer_channels_max: u16, idle_millis: u32) -> Confi
 
 /// What the limits of an end of links need: one descriptor a connection, no pipes.
 fn wish(connections: usize, threads: usize, listeners: usize) -> Wish {
+    // Of udp too there is one socket a thread.
     let links = threads * LINKS;
     Wish { connections, threads, listeners: listeners + links, pipes: PipeLimits::default() }
 }
@@ -88,13 +93,25 @@ pub fn run_ingress(config: &IngressConfig) -> ExitCode {
     let session = session_config(Role::Initiator, 0, config.link_timeout_millis);
     let links = Links { memories: Memories::ask(ground.threads), session };
     let connect = match &config.link {
+        Link::Udp { host: None, .. } => unreachable!("refused with the arguments"),
+        Link::Udp { host: Some(host), port } => {
+            ground.resolve(matches!(host, LinkHost::Name(_)));
+            Way::Udp {
+                memories: UdpMemories::ask(ground.threads),
+                host: Box::leak(Box::new(host.clone())),
+                port: *port,
+                options: udp_options(config.congestion),
+                first: u32::from_ne_bytes(random()) / 2,
+            }
+        }
         Link::Seqpacket(path) => {
-            To::Path(ToPath { path: Vec::leak(path.as_bytes().to_vec()), options: carrier })
+            let path = Vec::leak(path.as_bytes().to_vec());
+            Way::Path(ToPath { path, options: carrier })
         }
         Link::Sctp { hosts, port } => {
             check_sctp(&config.link);
-            ground.resolve(hosts.iter().any(|host| matches!(host, SctpHost::Name(_))));
-            To::Hosts(ToHosts {
+            ground.resolve(hosts.iter().any(|host| matches!(host, LinkHost::Name(_))));
+            Way::Hosts(ToHosts {
                 hosts: Vec::leak(hosts.clone()),
                 port: *port,
                 udp_port: config.sctp_udp_port,
@@ -115,7 +132,7 @@ fn ingress(
     table: Table<'_>,
     links: Links,
     listeners: &[(seaprox::sys::RawFd, seaprox_tcp::AtEnd)],
-    connect: To,
+    way: Way,
     dest_options: DestOptions,
     options: Options,
 ) {
@@ -123,6 +140,7 @@ fn ingress(
     let listeners = listeners.iter().map(|&(fd, at_end)| Listener::new(Linux, fd, at_end));
     let link = memories[0].link(0, links.session);
     let seed = dest_options.seed.wrapping_add(thread.number as u32).wrapping_mul(0x9e37_79b9);
+    let Some(connect) = way.take(thread.number) else { return };
     let dest = LinkDest::new(link, connect, DestOptions { seed, ..dest_options });
     thread.run(table, Listeners::new(listeners), dest, options);
 }
@@ -131,7 +149,7 @@ fn ingress(
 pub fn run_egress(config: &EgressConfig) -> ExitCode {
     let common = &config.common;
     let ground = Ground::take(common, &wish(common.connections_max, common.threads, 1));
-    let listening = LinkListening::open(&config.link, &carrier_options())
+    let mut listening = LinkListening::open(&config.link, &carrier_options(), ground.threads)
         .unwrap_or_else(|refused| fail(refused.code, refused.line));
     let offer = Offer::of(config);
     let session = session_config(Role::Acceptor, CHANNELS, config.link_timeout_millis);
@@ -140,12 +158,26 @@ pub fn run_egress(config: &EgressConfig) -> ExitCode {
     ground.resolve(names || !config.allowed.patterns().is_empty());
     let dial_options = ground.dial_options();
     let options = ground.options("egress");
-    // The process's own, until it ends.
-    let listener = listening.fd.try_clone().unwrap_or_else(|error| {
-        fail(ExitCode::of(&error), format_args!("{}: {error}", config.link))
-    });
-    let listener: &'static OwnedFd = Box::leak(Box::new(listener));
-    let accept = carriers::From { listener, is_sctp: matches!(config.link, Link::Sctp { .. }) };
+    let accept = match &mut listening.sockets {
+        LinkSockets::One(fd) => {
+            // The process's own, until it ends.
+            let listener = fd.try_clone().unwrap_or_else(|error| {
+                fail(ExitCode::of(&error), format_args!("{}: {error}", config.link))
+            });
+            let listener: &'static OwnedFd = Box::leak(Box::new(listener));
+            let is_sctp = matches!(config.link, Link::Sctp { .. });
+            Heard::Socket(FromSocket { listener, is_sctp })
+        }
+        LinkSockets::Udp(sockets) => {
+            warn_if_capped(sockets.iter());
+            Heard::Udp {
+                memories: UdpMemories::ask(ground.threads),
+                sockets: OnePerThread::of(std::mem::take(sockets).into_iter()),
+                secret: random(),
+                options: udp_options(config.congestion),
+            }
+        }
+    };
     ground.serve(&config.link, move |thread, table| {
         egress(thread, table, links, accept, offer, dial_options, options);
     })
@@ -156,12 +188,13 @@ fn egress(
     thread: Thread,
     table: Table<'_>,
     links: Links,
-    accept: carriers::From,
+    heard: Heard,
     offer: Offer,
     dial_options: seaprox_tcp::DialOptions,
     options: Options,
 ) {
     let Some((memories, places)) = links.memories.take(thread.number) else { return };
+    let Some(accept) = heard.take(thread.number) else { return };
     let source = LinkSource::new(accept, memories, links.session);
     let chooser = Chooser(Services::new(offer.services, offer.allowed, places));
     let dialer = Dialer::choosing(Linux, offer.targets, chooser, &RESOLVER, dial_options);
@@ -259,6 +292,145 @@ fn check_sctp(link: &Link) {
     }
 }
 
+/// How the links of an ingress go.
+#[derive(Clone, Copy)]
+enum Way {
+    /// Over udp, with memory and a hub for each thread.
+    Udp {
+        memories: UdpMemories,
+        host: &'static LinkHost,
+        port: u16,
+        options: seaprox_udp::carrier::Options,
+        /// The number of the first thread's link: the far end's threads are to have equally many.
+        first: u32,
+    },
+    /// To a path.
+    Path(ToPath),
+    /// To a host with SCTP.
+    Hosts(ToHosts),
+}
+
+impl Way {
+    /// A thread's; `None`: it has taken it before.
+    fn take(self, thread: usize) -> Option<To> {
+        match self {
+            Way::Udp { memories, host, port, options, first } => {
+                let numbering = Numbering::Steering(first.wrapping_add(thread as u32));
+                let hub = hub(numbering, memories.take(thread)?.first_mut());
+                let (tries, peer) = (0, Address::UNKNOWN);
+                Some(To::Udp(ToUdp { host, port, hub, options, tries, peer }))
+            }
+            Way::Path(path) => Some(To::Path(path)),
+            Way::Hosts(hosts) => Some(To::Hosts(hosts)),
+        }
+    }
+}
+
+/// Where the links of an egress come in.
+#[derive(Clone, Copy)]
+enum Heard {
+    /// A socket, memory and a hub for each thread.
+    Udp {
+        memories: UdpMemories,
+        sockets: OnePerThread<UdpSocket>,
+        secret: [u8; 16],
+        options: seaprox_udp::carrier::Options,
+    },
+    /// One socket for all threads.
+    Socket(FromSocket),
+}
+
+impl Heard {
+    /// A thread's; `None`: it has taken it before.
+    fn take(self, thread: usize) -> Option<carriers::From> {
+        match self {
+            Heard::Udp { memories, sockets, secret, options } => {
+                let (thread_number, threads) = (thread as u32, sockets.0.len() as u32);
+                let numbering = Numbering::Steered { thread: thread_number, threads };
+                let hub = hub(numbering, memories.take(thread)?);
+                hub.open(sockets.take(thread)?, false);
+                Some(carriers::From::Udp(UdpListener::new(hub, secret, options)))
+            }
+            Heard::Socket(socket) => Some(carriers::From::Socket(socket)),
+        }
+    }
+}
+
+/// What the links of one thread share, for as long as the process lives.
+fn hub(
+    numbering: Numbering,
+    memories: impl IntoIterator<Item = &'static mut UdpMemory>,
+) -> &'static UdpHub {
+    let seed = u64::from_ne_bytes(random());
+    // Not by way of the stack, which is not much larger.
+    let buffer: Box<[u8; RECEIVE_BYTES]> =
+        vec![0; RECEIVE_BYTES].try_into().unwrap_or_else(|_| unreachable!("it is as long"));
+    let hub = UdpHub::new(Box::leak(buffer), numbering, seed);
+    let hub: &'static UdpHub = Box::leak(Box::new(hub));
+    memories.into_iter().for_each(|memory| hub.give(memory.slices()));
+    hub
+}
+
+fn udp_options(congestion: Algorithm) -> seaprox_udp::carrier::Options {
+    seaprox_udp::carrier::Options { algorithm: congestion, ..seaprox_udp::carrier::Options::USUAL }
+}
+
+/// Says so once if the kernel holds less for us than it was asked to.
+fn warn_if_capped<'s>(sockets: impl Iterator<Item = &'s UdpSocket>) {
+    if let Some(capped) = sockets.filter_map(UdpSocket::capped).next() {
+        log::event(Level::Warn, "udp socket buffers are smaller than wanted")
+            .field("wanted_bytes", capped.wanted_bytes)
+            .field("got_bytes", capped.got_bytes)
+            .field("raise", capped.limit)
+            .send();
+    }
+}
+
+fn random<const BYTES: usize>() -> [u8; BYTES] {
+    sys::random().unwrap_or_else(|error| fail(ExitCode::System, format_args!("getrandom: {error}")))
+}
+
+/// What every thread has one of; each takes its own, once.
+struct OnePerThread<T: 'static>(&'static [Mutex<Option<T>>]);
+
+impl<T> Clone for OnePerThread<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for OnePerThread<T> {}
+
+impl<T> OnePerThread<T> {
+    fn of(all: impl Iterator<Item = T>) -> Self {
+        OnePerThread(Vec::leak(all.map(|one| Mutex::new(Some(one))).collect()))
+    }
+
+    fn take(self, thread: usize) -> Option<T> {
+        // No panic can poison it: they abort.
+        self.0.get(thread)?.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The memory of links over udp.
+#[derive(Clone, Copy)]
+struct UdpMemories(OnePerThread<&'static mut [UdpMemory; LINKS]>);
+
+impl UdpMemories {
+    /// Asks the system for them; without, the program ends.
+    fn ask(threads: usize) -> UdpMemories {
+        let memories = sys::udp_memories(threads).unwrap_or_else(|error| {
+            let bytes = threads * size_of::<[UdpMemory; LINKS]>();
+            fail(ExitCode::System, format_args!("links: no {bytes} bytes of memory: {error}"))
+        });
+        UdpMemories(OnePerThread::of(memories.iter_mut()))
+    }
+
+    fn take(self, thread: usize) -> Option<&'static mut [UdpMemory; LINKS]> {
+        self.0.take(thread)
+    }
+}
+
 /// What one thread has for its links: their memory, and where the names lie that are asked for.
 type Own = (&'static mut [LinkMemory; LINKS], &'static mut Places);
 
@@ -271,7 +443,7 @@ struct Links {
 
 /// What every thread has for its links; each takes its own, once.
 #[derive(Clone, Copy)]
-struct Memories(&'static [Mutex<Option<Own>>]);
+struct Memories(OnePerThread<Own>);
 
 impl Memories {
     /// Asks the system for them; without, the program ends.
@@ -281,14 +453,11 @@ impl Memories {
             fail(ExitCode::System, format_args!("links: no {bytes} bytes of memory: {error}"))
         });
         let places = Vec::leak((0..threads).map(|_| Places::new()).collect());
-        Memories(Vec::leak(
-            memories.iter_mut().zip(places).map(|own| Mutex::new(Some(own))).collect(),
-        ))
+        Memories(OnePerThread::of(memories.iter_mut().zip(places)))
     }
 
     fn take(self, thread: usize) -> Option<Own> {
-        // No panic can poison it: they abort.
-        self.0.get(thread)?.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.take(thread)
     }
 }
 

@@ -4,7 +4,7 @@
 mod links;
 
 #[cfg(feature = "links")]
-pub use links::LinkListening;
+pub use links::{LinkListening, LinkSockets};
 
 use crate::activation::{Passed, check_listener};
 use crate::endpoint::{Listen, UnixPath};

@@ -6,7 +6,7 @@ use seaprox_cli::fixed;
 use seaprox_cli::limits::{Kernel, Limits};
 #[cfg(feature = "links")]
 use seaprox_cli::link;
-use seaprox_cli::memory::{LINKS_PART, MAX_NUM_CONNECTIONS, NUM_THREADS, PARTS};
+use seaprox_cli::memory::{LINKS_PARTS, MAX_NUM_CONNECTIONS, NUM_THREADS, PARTS};
 use seaprox_cli::proxy;
 use seaprox_cli::seal::{self, Sealable};
 use std::fmt;
@@ -28,7 +28,7 @@ fn main() {
         Ok(Command::Limits { socket_buffer_bytes }) => {
             let wish = proxy::wish(MAX_NUM_CONNECTIONS, NUM_THREADS);
             let kernel = Kernel::of_this_machine();
-            print(Limits { parts: &PARTS, links: LINKS_PART, wish, kernel, socket_buffer_bytes })
+            print(Limits { parts: &PARTS, links: LINKS_PARTS, wish, kernel, socket_buffer_bytes })
         }
         Err(Answer::Say(text)) => print(text),
         Err(Answer::Refuse(line)) => fail(ExitCode::Usage, line),

@@ -1,7 +1,7 @@
 //! The static memory of the program, and what each part of it takes.
 
 #[cfg(feature = "links")]
-use crate::bound::{LINKS, link_channels, link_chunks, links_bytes};
+use crate::bound::{LINKS, link_channels, link_chunks, links_bytes, udp_bytes, udp_slots};
 use crate::bound::{NAMES, RESOLVER_THREADS, WORKER_STACK_BYTES, user_bytes};
 use crate::limits::Part;
 use crate::log::{self, Log};
@@ -11,6 +11,12 @@ use seaprox_proto::link;
 #[cfg(feature = "links")]
 use seaprox_tcp::Places;
 use seaprox_tcp::resolver::{self, Resolver};
+#[cfg(feature = "links")]
+use seaprox_udp::hub::Hub;
+#[cfg(feature = "links")]
+use seaprox_udp::reliable;
+#[cfg(feature = "links")]
+use seaprox_udp::socket::{RECEIVE_BYTES, UdpSocket};
 
 include!(concat!(env!("OUT_DIR"), "/sizes.rs"));
 
@@ -34,13 +40,31 @@ pub type LinkMemory = link::LinkMemory<
 pub const LINKS_BYTES: usize =
     NUM_THREADS * (LINKS * size_of::<LinkMemory>() + Places::MEMORY_BYTES);
 
-/// The same, to be shown; nothing where there are none.
+/// What one link over udp uses beside.
 #[cfg(feature = "links")]
-pub const LINKS_PART: Option<Part> =
-    Some(Part { name: "links beside, in ingress and egress", bytes: LINKS_BYTES });
+pub type UdpMemory = reliable::Memory<
+    { udp_slots(MAX_NUM_CONNECTIONS, NUM_THREADS) },
+    { 2 * udp_slots(MAX_NUM_CONNECTIONS, NUM_THREADS) },
+>;
+
+/// What the links of one thread share, if they are over udp.
+#[cfg(feature = "links")]
+pub type UdpHub = Hub<'static, UdpSocket>;
+
+/// What links over udp take beside that, asked of the system likewise.
+#[cfg(feature = "links")]
+pub const UDP_BYTES: usize =
+    NUM_THREADS * (LINKS * UdpMemory::MEMORY_BYTES + size_of::<UdpHub>() + RECEIVE_BYTES);
+
+/// The same, to be shown.
+#[cfg(feature = "links")]
+pub const LINKS_PARTS: &[Part] = &[
+    Part { name: "links beside, in ingress and egress", bytes: LINKS_BYTES },
+    Part { name: "and if they are over udp", bytes: UDP_BYTES },
+];
 /// There are none.
 #[cfg(not(feature = "links"))]
-pub const LINKS_PART: Option<Part> = None;
+pub const LINKS_PARTS: &[Part] = &[];
 
 /// Every part of the user memory: statics, and stacks of threads beside the main one.
 pub const PARTS: [Part; 7] = [
@@ -73,6 +97,8 @@ const _: () = assert!(total(&PARTS) <= user_bytes(MAX_NUM_CONNECTIONS, NUM_THREA
 const _: () = assert!(
     total(&PARTS) + 16384 + NUM_THREADS * 256 >= user_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS)
 );
+#[cfg(feature = "links")]
+const _: () = assert!(UDP_BYTES <= udp_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS));
 #[cfg(feature = "links")]
 const _: () = assert!(LINKS_BYTES <= links_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS));
 #[cfg(feature = "links")]

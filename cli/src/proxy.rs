@@ -204,6 +204,8 @@ impl Thread {
                 .send();
             PROXY.commons().order(Linux, Order::Stop);
         }
+        // Its links say goodbye, and the process waits for nothing after that.
+        drop(worker);
         ENDED.fetch_add(1, Ordering::AcqRel);
         signals::worker_ended();
     }

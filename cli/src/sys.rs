@@ -5,7 +5,7 @@
 #[cfg(feature = "links")]
 use crate::bound::LINKS;
 #[cfg(feature = "links")]
-use crate::memory::LinkMemory;
+use crate::memory::{LinkMemory, UdpMemory};
 #[cfg(feature = "links")]
 use std::alloc::Layout;
 use std::ffi::CStr;
@@ -16,19 +16,47 @@ use std::time::Duration;
 /// are touched (malloc(3): calloc of much maps it). Never given back.
 #[cfg(feature = "links")]
 pub fn link_memories(threads: usize) -> io::Result<&'static mut [[LinkMemory; LINKS]]> {
-    let layout = Layout::array::<[LinkMemory; LINKS]>(threads).map_err(io::Error::other)?;
+    // SAFETY: all zeroes is a `LinkMemory` (its documentation).
+    unsafe { zeroes(threads) }
+}
+
+/// The same for links over udp.
+#[cfg(feature = "links")]
+pub fn udp_memories(threads: usize) -> io::Result<&'static mut [[UdpMemory; LINKS]]> {
+    // SAFETY: all zeroes is a `UdpMemory` (its documentation).
+    unsafe { zeroes(threads) }
+}
+
+/// So many values of nothing but zeroes.
+///
+/// # Safety
+/// All zeroes is a value of the type.
+#[cfg(feature = "links")]
+unsafe fn zeroes<T>(count: usize) -> io::Result<&'static mut [T]> {
+    let layout = Layout::array::<T>(count).map_err(io::Error::other)?;
     if layout.size() == 0 {
         return Ok(&mut []);
     }
-    // SAFETY: the size is not 0. What is given is zeroes, suitably aligned, nobody else's, and as
-    // all zeroes is a `LinkMemory` (its documentation), these are `threads` values.
+    // SAFETY: the size is not 0. What is given is zeroes, suitably aligned, and nobody else's; the
+    // caller knows that these are `count` values.
     unsafe {
-        let memories = std::alloc::alloc_zeroed(layout).cast::<[LinkMemory; LINKS]>();
-        if memories.is_null() {
+        let values = std::alloc::alloc_zeroed(layout).cast::<T>();
+        if values.is_null() {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        Ok(std::slice::from_raw_parts_mut(memories, threads))
+        Ok(std::slice::from_raw_parts_mut(values, count))
     }
+}
+
+/// Unpredictable bytes, at most 256 of them (getrandom(2): those are never fewer than asked for, once
+/// the kernel has any).
+#[cfg(feature = "links")]
+pub fn random<const BYTES: usize>() -> io::Result<[u8; BYTES]> {
+    const { assert!(BYTES <= 256) };
+    let mut bytes = [0; BYTES];
+    // SAFETY: writes at most `BYTES` bytes to `bytes`.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), BYTES, 0) };
+    if got == BYTES as isize { Ok(bytes) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The number of the network interface of this name (if_nametoindex(3)).

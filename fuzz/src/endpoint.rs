@@ -1,7 +1,7 @@
 //! LISTEN, TARGET and LINK as the user writes them.
 
 use crate::is_one_line;
-use seaprox_cli::endpoint::{LINK_HOSTS_MAX, Link, Listen, Refused, SctpHost, Target, UnixPath};
+use seaprox_cli::endpoint::{LINK_HOSTS_MAX, Link, LinkHost, Listen, Refused, Target, UnixPath};
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -37,6 +37,15 @@ pub fn target(bytes: &[u8]) {
 pub fn link(bytes: &[u8]) {
     shown_and_read_again(bytes, Link::parse, |link| match link {
         Link::Seqpacket(path) => Parts { inet: None, path: Some(path), kind: "seqpacket:" },
+        Link::Udp { host, port } => {
+            assert!(*port > 0);
+            let inet = match host {
+                Some(LinkHost::Address(address)) => Some(*address),
+                Some(LinkHost::Name(_)) | None => None,
+            };
+            assert!(inet.is_none_or(|address| address.port() == *port), "{inet:?}");
+            Parts { inet, path: None, kind: "" }
+        }
         Link::Sctp { hosts, port } => {
             assert!(*port > 0 && hosts.len() <= LINK_HOSTS_MAX, "{hosts:?}");
             let mut others = hosts.iter();
@@ -44,8 +53,8 @@ pub fn link(bytes: &[u8]) {
                 assert!(!others.as_slice().contains(host), "{host} is there twice");
             }
             let mut addresses = hosts.iter().filter_map(|host| match host {
-                SctpHost::Address(address) => Some(*address),
-                SctpHost::Name(_) => None,
+                LinkHost::Address(address) => Some(*address),
+                LinkHost::Name(_) => None,
             });
             assert!(addresses.clone().all(|address| address.port() == *port), "{hosts:?}");
             Parts { inet: addresses.next_back(), path: None, kind: "" }

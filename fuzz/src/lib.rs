@@ -11,17 +11,21 @@ mod allow;
 mod arguments;
 mod bytes;
 mod completion;
+mod datagram;
 mod endpoint;
 mod session;
 mod table;
+mod udp_link;
 mod wire;
 
 pub use allow::allow;
 pub use arguments::{arguments, duration};
 pub use completion::completion;
+pub use datagram::{acknowledgement, datagram};
 pub use endpoint::{link, listen, target};
 pub use session::session;
 pub use table::table;
+pub use udp_link::udp_link;
 pub use wire::{demarcator, message};
 
 /// Makes a program of a function that takes bytes: libFuzzer's, or one that is given files.
@@ -74,5 +78,6 @@ mod tests {
 
     replayed! {
         listen target link allow arguments duration completion table message demarcator session
+        datagram acknowledgement udp_link
     }
 }

@@ -3,23 +3,23 @@
 use crate::bytes::Bytes;
 use seaprox::fail::FailReason;
 use seaprox::time::Instant;
-use seaprox_proto::message::{CHANNELS_MAX, ChannelId, Hello, Message, Target, parse};
+use seaprox_proto::carrier::{Bounds, Order};
+use seaprox_proto::message::{ChannelId, Hello, Message, Target, parse};
 use seaprox_proto::session::{Config, Ended, Heard, Memory, Refused, Role, Session, Slot};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 type Small = Memory<3, 32>;
 
 const SLOTS: usize = 6;
 
 /// Whatever the peer says and the users do: nothing panics, the session's invariants hold, the peer is
-/// never believed to have credit it was not told of, bytes are kept as they came, and what is said
-/// is made of messages of the stream it is said on.
+/// never believed to have credit it was not told of, bytes are read in order however they came, and
+/// what is said is made of messages of the stream it is said on.
 pub fn session(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
     let shape = bytes.byte();
     let config = Config {
         role: if shape & 1 == 0 { Role::Initiator } else { Role::Acceptor },
-        streams: shape & 2 != 0,
         peer_channels_max: u16::from(shape >> 2 & 3),
         idle_millis: 3000,
         opens_per_second_max: 5,
@@ -29,10 +29,14 @@ pub fn session(bytes: &[u8]) {
     let mut office = Office {
         session: memory.session(config),
         config,
+        order: match (shape & 64 != 0, shape & 2 != 0) {
+            (true, _) => Order::Any,
+            (false, true) => Order::Streams,
+            (false, false) => Order::One,
+        },
         now: Instant::from_millis(u64::from(shape)),
-        limits: BTreeMap::new(),
-        waiting: std::array::from_fn(|_| VecDeque::new()),
-        next_byte: 0,
+        said: BTreeMap::new(),
+        readers: [None; SLOTS],
     };
     office.start();
     // Half of the inputs need not find out how to say hello.
@@ -49,19 +53,47 @@ pub fn session(bytes: &[u8]) {
 struct Office<'m> {
     session: Session<'m>,
     config: Config,
+    order: Order,
     now: Instant,
-    /// Of each channel, the offset up to which the peer was told it may send, and what it has sent.
-    limits: BTreeMap<u32, (u32, u32)>,
-    /// Of each slot, the bytes that were stored.
-    waiting: [VecDeque<u8>; SLOTS],
-    next_byte: u8,
+    /// What the peer has said of each channel.
+    said: BTreeMap<u32, Said>,
+    /// Who reads at each slot.
+    readers: [Option<Reader>; SLOTS],
+}
+
+/// Of one channel: offsets count from the first.
+struct Said {
+    /// The peer was told that it may send up to here.
+    limit: u32,
+    /// Which bytes have come.
+    there: Vec<bool>,
+}
+
+impl Said {
+    /// How many bytes have come without a gap.
+    fn row(&self) -> usize {
+        self.there.iter().take_while(|&&is| is).count()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Reader {
+    channel: ChannelId,
+    /// How many bytes were delivered.
+    read: usize,
+    stopped: bool,
+}
+
+/// The byte of a channel at a place.
+fn value(channel: ChannelId, at: usize) -> u8 {
+    (at ^ at >> 8) as u8 ^ channel.0 as u8
 }
 
 impl Office<'_> {
     fn start(&mut self) {
-        self.session.start(CHANNELS_MAX, self.now);
-        self.limits.clear();
-        self.waiting.iter_mut().for_each(VecDeque::clear);
+        self.session.start(Bounds { order: self.order, ..Bounds::ORDERED }, self.now);
+        self.said.clear();
+        self.readers = [None; SLOTS];
     }
 
     fn greet(&mut self) {
@@ -99,12 +131,12 @@ impl Office<'_> {
             10 => slot.map_or((), |slot| self.session.finish(slot)),
             11 => slot.map_or((), |slot| {
                 self.session.stop(slot, FailReason::Other);
-                self.waiting[slot.index()].clear();
+                self.reader(slot).stopped = true;
             }),
             12 => slot.map_or((), |slot| {
                 let reason = FailReason::from_number(bytes.byte());
                 self.session.close_channel(slot, reason);
-                self.waiting[slot.index()].clear();
+                self.readers[slot.index()] = None;
             }),
             13 => slot.map_or((), |slot| self.session.wait(slot)),
             14 => {
@@ -120,8 +152,8 @@ impl Office<'_> {
             }),
             16 | 17 => slot.map_or((), |slot| {
                 let count = bytes.below(256) * 64;
-                let waiting = &mut self.waiting[slot.index()];
-                waiting.drain(..count.min(waiting.len()));
+                let waiting = self.waiting(slot);
+                self.reader(slot).read += count.min(waiting);
                 self.session.consume(slot, count, self.now);
             }),
             18 => {
@@ -153,6 +185,8 @@ impl Office<'_> {
         match self.session.open(7, target, None, &mut out, self.now) {
             Ok((slot, bytes)) => {
                 assert!(can_open && self.session.user(slot) == 7);
+                let Ok((Message::Open { channel, .. }, _)) = parse(&out) else { panic!("{out:?}") };
+                self.readers[slot.index()] = Some(Reader { channel, read: 0, stopped: false });
                 self.note_said(&out[..bytes], self.session.stream_of(slot));
             }
             Err(Refused::NoRoom) => assert!(can_open && room < 32),
@@ -175,27 +209,47 @@ impl Office<'_> {
             let (message, length) = parse(rest).expect("a message");
             rest = &rest[length..];
             let own = message.channel().map_or(0, ChannelId::stream);
-            assert!(!self.config.streams || own == stream, "{message:?} on {stream}");
+            assert!(self.order != Order::Streams || own == stream, "{message:?} on {stream}");
             match message {
-                Message::Open { channel, credit, .. } | Message::Opened { channel, credit } => {
-                    let (limit, _) = self.limits.entry(channel.0).or_insert((first, first));
-                    // A CREDIT may have been said before OPENED, which then changes nothing.
-                    let said = first.wrapping_add(credit);
-                    if said.wrapping_sub(*limit) as i32 > 0 {
-                        *limit = said;
-                    }
+                Message::Open { channel, credit, .. } => {
+                    self.said.insert(channel.0, Said { limit: credit, there: Vec::new() });
                 }
+                Message::Opened { channel, credit } => self.grant(channel, credit),
                 Message::Credit { channel, max_offset } => {
-                    // Of a channel that was opened by the peer, and not accepted yet.
-                    let hello = first.wrapping_add(Small::INITIAL_CREDIT_BYTES);
-                    self.limits.entry(channel.0).or_insert((hello, first)).0 = max_offset;
+                    self.grant(channel, max_offset.wrapping_sub(first));
+                }
+                Message::Data { offset, .. } => {
+                    assert_eq!(offset.is_some(), self.order == Order::Any);
                 }
                 Message::Done { channel } => {
-                    self.limits.remove(&channel.0);
+                    self.said.remove(&channel.0);
                 }
                 _ => {}
             }
         }
+    }
+
+    /// The peer is told that it may send so many bytes.
+    fn grant(&mut self, channel: ChannelId, limit: u32) {
+        let said = self.said(channel);
+        said.limit = said.limit.max(limit);
+    }
+
+    /// What the peer has said of a channel that it may have opened.
+    fn said(&mut self, channel: ChannelId) -> &mut Said {
+        let hello = || Said { limit: Small::INITIAL_CREDIT_BYTES, there: Vec::new() };
+        self.said.entry(channel.0).or_insert_with(hello)
+    }
+
+    fn reader(&mut self, slot: Slot) -> &mut Reader {
+        self.readers[slot.index()].as_mut().expect("somebody reads")
+    }
+
+    /// How many bytes a slot has stored, if the session is right.
+    fn waiting(&self, slot: Slot) -> usize {
+        let reader = self.readers[slot.index()].expect("somebody reads");
+        let row = self.said.get(&reader.channel.0).map_or(0, Said::row);
+        if reader.stopped { 0 } else { row - reader.read }
     }
 
     /// The peer says something: any bytes, or a message that is likely to mean something.
@@ -205,7 +259,19 @@ impl Office<'_> {
         let number = u32::from(bytes.byte()) << bytes.below(20);
         let offset = self.config.first_offset.wrapping_add(number);
         let length = (number as usize).min(20_000);
-        let data: Vec<u8> = (0..length).map(|at| self.next_byte.wrapping_add(at as u8)).collect();
+        let row = self.said.get(&channel.0).map_or(0, Said::row);
+        // Without order anywhere; most often it is near what is wanted next.
+        let at = match (self.order == Order::Any).then(|| bytes.byte()) {
+            None => row,
+            Some(near @ ..0x80) => row + usize::from(near) * 16,
+            Some(near @ 0x80..0xc0) => row.saturating_sub(usize::from(near - 0x80) * 16),
+            Some(far) => usize::from(far) << bytes.below(20),
+        };
+        let data: Vec<u8> = (at..at + length).map(|at| value(channel, at)).collect();
+        let place = self.config.first_offset.wrapping_add(at as u32);
+        let place = (self.order == Order::Any).then_some(place);
+        let data =
+            |fin, stopped| Message::Data { channel, fin, stopped, offset: place, bytes: &data };
         let reason = number as u16;
         let message = match kind & 15 {
             0 => Message::Open {
@@ -214,8 +280,8 @@ impl Office<'_> {
                 target: Target::Service(b""),
                 client: None,
             },
-            1 | 2 => Message::Data { channel, fin: false, bytes: &data },
-            3 => Message::Data { channel, fin: true, bytes: &data },
+            1 | 2 => data(false, false),
+            3 => data(true, place.is_some() && kind & 0x20 != 0),
             4 => Message::Opened { channel, credit: number },
             5 => Message::Credit { channel, max_offset: offset },
             // One that is right, or nothing after a first guess would ever be reset.
@@ -235,53 +301,63 @@ impl Office<'_> {
                 return;
             }
         };
-        let stream =
-            if self.config.streams && message.channel().is_some() { channel.stream() } else { 0 };
+        let stream = if self.order == Order::Streams && message.channel().is_some() {
+            channel.stream()
+        } else {
+            0
+        };
         self.hear(message, if kind & 0x40 == 0 { stream } else { 3 });
     }
 
-    /// What the peer has sent of a channel so far.
+    /// Up to where the peer has sent of a channel so far.
     fn sent(&self, channel: ChannelId) -> u32 {
-        self.limits.get(&channel.0).map_or(self.config.first_offset, |(_, sent)| *sent)
+        let sent = self.said.get(&channel.0).map_or(0, |said| said.there.len());
+        self.config.first_offset.wrapping_add(sent as u32)
     }
 
     fn hear(&mut self, message: Message<'_>, stream: u16) {
         let now = self.now;
         let told = self.session.owes().is_none();
-        match self.session.handle(message, stream, now) {
-            Ok(Heard::Opened { slot, .. }) => {
+        let heard = self.session.handle(message, stream, now);
+        if !matches!(heard, Err(_) | Ok(Heard::Refused)) {
+            self.note_bytes(&message, told);
+        }
+        match heard {
+            Ok(Heard::Opened { slot, early, .. }) => {
                 let Message::Open { channel, .. } = message else { panic!("{message:?}") };
-                let first = self.config.first_offset;
-                let hello = first.wrapping_add(Small::INITIAL_CREDIT_BYTES);
-                self.limits.insert(channel.0, (hello, first));
                 assert!(!slot.is_ours() && self.session.user(slot) == 0);
-                assert!(self.waiting[slot.index()].is_empty());
+                assert!(!early || self.order == Order::Any);
+                self.said(channel);
+                let reader = Reader { channel, read: 0, stopped: false };
+                assert!(self.readers[slot.index()].replace(reader).is_none(), "two at a slot");
             }
             Ok(Heard::Bytes { slot, bytes, fin }) => {
                 let Message::Data { channel, .. } = message else { panic!("{message:?}") };
-                let (limit, sent) = self.limits.get_mut(&channel.0).expect("it was opened");
-                *sent = sent.wrapping_add(bytes.len() as u32);
-                // It may have been granted, and not have been told yet.
-                let ahead = sent.wrapping_sub(*limit) as i32;
-                assert!(ahead <= 0 || !told, "{ahead} bytes beyond the credit");
-                self.next_byte = self.next_byte.wrapping_add(bytes.len() as u8);
-                let waiting = &mut self.waiting[slot.index()];
-                let passed = if waiting.is_empty() { bytes.len() / 2 } else { 0 };
+                // They are the last of those that have come in a row.
+                let row = self.said(channel).row();
+                let first = row - bytes.len();
+                assert!(bytes.iter().zip(first..).all(|(&byte, at)| byte == value(channel, at)));
+                let stored = self.session.stored(slot).len();
+                let passed = if stored == 0 { bytes.len() / 2 } else { 0 };
                 if passed > 0 {
+                    assert_eq!(self.reader(slot).read, first, "others come first");
+                    self.reader(slot).read += passed;
                     self.session.pass(slot, passed, now);
                 }
                 self.session.store(slot, &bytes[passed..]);
-                waiting.extend(&bytes[passed..]);
                 assert!(!fin || self.session.ended(slot).is_none(), "bytes come before the end");
             }
+            Ok(Heard::Stored(slot)) => assert!(!self.session.stored(slot).is_empty()),
+            Ok(Heard::Refused) => assert_eq!(self.order, Order::Any),
             Ok(Heard::Credit(slot)) => assert!(self.session.room(slot) > 0),
-            Ok(Heard::Ended(slot)) if self.waiting[slot.index()].is_empty() => {
-                assert!(self.session.ended(slot).is_some());
+            Ok(Heard::Ended(slot)) if self.session.stored(slot).is_empty() => {
+                // Whoever was reset knows at once, and may still have to wait for bytes.
+                assert!(self.session.ended(slot).is_some() || self.session.is_broken(slot));
             }
             Ok(Heard::Stopped(slot)) => assert!(self.session.is_broken(slot)),
             Ok(Heard::Up) => assert!(self.session.is_up()),
             Ok(Heard::Closed(_)) => assert!(!self.session.is_up()),
-            Ok(_) => self.count_dropped(message),
+            Ok(Heard::Nothing | Heard::Accepted(_) | Heard::Ended(_) | Heard::Draining) => {}
             Err(reason) => {
                 self.session.close(reason, "no");
                 assert!(!self.session.is_up() && !self.session.can_open());
@@ -289,22 +365,46 @@ impl Office<'_> {
         }
     }
 
-    /// Bytes that are dropped count as sent all the same.
-    fn count_dropped(&mut self, message: Message<'_>) {
-        if let Message::Data { channel, bytes, .. } = message
-            && let Some((_, sent)) = self.limits.get_mut(&channel.0)
-        {
-            *sent = sent.wrapping_add(bytes.len() as u32);
+    /// Bytes that the session has taken count as sent, whatever became of them.
+    fn note_bytes(&mut self, message: &Message<'_>, told: bool) {
+        let Message::Data { channel, offset, bytes, .. } = *message else { return };
+        let first = self.config.first_offset;
+        let reader = self.readers.iter().flatten().find(|reader| reader.channel == channel);
+        let (is_read, stopped) = (reader.is_some(), reader.is_none_or(|reader| reader.stopped));
+        let is_early = self.order == Order::Any && channel.by_initiator() != self.is_initiator();
+        if !is_read && !is_early || self.session.is_ending() {
+            return;
+        }
+        let said = self.said(channel);
+        let at = match offset {
+            Some(offset) => offset.wrapping_sub(first) as usize,
+            None => said.row(),
+        };
+        let end = at + bytes.len();
+        if at > 1 << 30 || end <= said.row() {
+            return;
+        }
+        // It may have been granted, and not have been told yet, or never: nobody reads any more.
+        assert!(end <= said.limit as usize || !told || stopped, "{end} of {}", said.limit);
+        if end <= 1 << 22 {
+            said.there.resize(said.there.len().max(end), false);
+            said.there[at..end].fill(true);
         }
     }
 
-    /// Everybody's stored bytes are those that came.
+    fn is_initiator(&self) -> bool {
+        self.config.role == Role::Initiator
+    }
+
+    /// What everybody can read is what was sent, as far as there is no gap.
     fn check(&self) {
         for (slot, _) in self.session.users() {
-            let waiting = &self.waiting[slot.index()];
+            let reader = self.readers[slot.index()].expect("somebody reads");
             let stored = self.session.stored(slot);
-            assert_eq!(stored.is_empty(), waiting.is_empty());
-            assert!(stored.iter().eq(waiting.iter().take(stored.len())));
+            assert_eq!(stored.is_empty(), self.waiting(slot) == 0);
+            assert!(stored.len() <= self.waiting(slot));
+            let mut places = stored.iter().zip(reader.read..);
+            assert!(places.all(|(&byte, at)| byte == value(reader.channel, at)));
             if let Some(Ended::Reset(_)) = self.session.ended(slot) {
                 assert!(self.session.is_broken(slot) && self.session.room(slot) == 0);
             }

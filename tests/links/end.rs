@@ -1,15 +1,17 @@
 //! One end of the link: a session, its one outgoing packet, the buffer packets arrive in, and
 //! what its users are told.
 
+use crate::contents::{PATTERN_BYTES, contents};
 use crate::run::{Habits, Summary};
-use crate::story::{CONTENTS_BYTES_MAX, Left, Part, Story, contents};
+use crate::story::{Left, Part, Story};
 use crate::users::{client_of, wanted};
 use crate::wire::Wire;
 use seaprox::fail::FailReason;
 use seaprox::sim::Random;
 use seaprox::time::Instant;
+use seaprox_proto::carrier::{Bounds, Order};
 use seaprox_proto::demarcator::Demarcator;
-use seaprox_proto::message::{DATA_HEADER_BYTES, Message, PACKET_BYTES, Target, parse};
+use seaprox_proto::message::{Message, PACKET_BYTES, Target, parse};
 use seaprox_proto::session::{Ended, Heard, Session, Slot};
 
 /// What both ends and the oracle look at.
@@ -70,9 +72,9 @@ impl<'m> End<'m> {
         }
     }
 
-    pub(crate) fn start(&mut self, carrier_channels: u16, now: Instant) {
+    pub(crate) fn start(&mut self, carrier: Bounds, now: Instant) {
         assert!(self.is_down);
-        self.session.start(carrier_channels, now);
+        self.session.start(carrier, now);
         (self.is_down, self.closing) = (false, false);
         self.demarcator = Demarcator::new();
         self.packet.clear();
@@ -126,15 +128,20 @@ impl<'m> End<'m> {
             let Some(length) = packet.expect("an honest carrier") else { continue };
             let packet = self.buffer[..length].to_vec();
             let mut rest = &packet[..];
-            while !rest.is_empty() && !self.is_down && !self.closing {
+            let mut kept = true;
+            while kept && !rest.is_empty() && !self.is_down && !self.closing {
                 let Ok((message, length)) = parse(rest) else { panic!("malformed: {rest:?}") };
                 rest = &rest[length..];
                 world.trace(|| format!("{} hears {message:?}", self.number));
                 match self.session.handle(message, piece.stream, world.now) {
+                    Ok(Heard::Refused) => kept = false,
                     Ok(heard) => self.hear(heard, world),
                     Err(reason) => self.object(&message, reason, world),
                 }
             }
+            world.summary.refused += u64::from(!kept);
+            let World { wires, random, now, .. } = world;
+            wires[1 - self.number].handled(kept, *now, random);
             if self.is_down || self.closing {
                 return true;
             }
@@ -155,7 +162,18 @@ impl<'m> End<'m> {
         match heard {
             Heard::Nothing | Heard::Draining => {}
             Heard::Up => assert!(self.session.is_up()),
-            Heard::Opened { slot, target, client } => self.be_opened(slot, target, client, world),
+            Heard::Refused => unreachable!("it was looked for"),
+            Heard::Opened { slot, target, client, early } => {
+                self.be_opened(slot, target, client, world);
+                if early {
+                    world.summary.early += 1;
+                    self.look(slot, world);
+                }
+            }
+            Heard::Stored(slot) => {
+                world.summary.joined += 1;
+                self.look(slot, world);
+            }
             Heard::Accepted(slot) => {
                 let story = &mut world.stories[by_slot(&self.session, slot)];
                 let far = story.parts[1 - end].as_ref().expect("who accepted it");
@@ -179,10 +197,12 @@ impl<'m> End<'m> {
                     self.session.pass(slot, taken, world.now);
                 }
                 self.session.store(slot, &bytes[taken..]);
-                if fin && taken == bytes.len() {
+                let is_all = taken == bytes.len();
+                if fin && is_all && world.habits.order != Order::Any {
                     assert_eq!(self.session.ended(slot), Some(Ended::Fin));
                 }
-                self.look_for_end(serial, slot, world);
+                assert!(!(fin && is_all) || self.session.ended(slot).is_some());
+                self.look(slot, world);
             }
             Heard::Credit(slot) => {
                 assert!(self.session.room(slot) > 0);
@@ -190,10 +210,7 @@ impl<'m> End<'m> {
                     self.session.wait(slot);
                 }
             }
-            Heard::Ended(slot) => {
-                let serial = by_slot(&self.session, slot);
-                self.look_for_end(serial, slot, world);
-            }
+            Heard::Ended(slot) => self.look(slot, world),
             Heard::Stopped(slot) => {
                 assert!(self.session.is_broken(slot) && self.session.room(slot) == 0);
                 world.stories[by_slot(&self.session, slot)].stop(end);
@@ -229,6 +246,16 @@ impl<'m> End<'m> {
         if !world.open.contains(&serial) {
             world.open.push(serial);
         }
+    }
+
+    /// Something came: perhaps it says that nobody reads, or that it was the end.
+    fn look(&mut self, slot: Slot, world: &mut World) {
+        let serial = self.session.user(slot) as usize;
+        // Without order a last word may be what tells first.
+        if world.habits.order == Order::Any && self.session.is_broken(slot) {
+            world.stories[serial].be_broken(self.number);
+        }
+        self.look_for_end(serial, slot, world);
     }
 
     /// The end is told of once everything before it was read.
@@ -268,7 +295,7 @@ impl<'m> End<'m> {
                 self.die(world);
                 return true;
             }
-            if self.packet.len() + DATA_HEADER_BYTES >= most {
+            if self.packet.len() + self.session.data_header_bytes() >= most {
                 if !self.flush(world) {
                     return sent;
                 }
@@ -304,16 +331,16 @@ impl<'m> End<'m> {
                 return true;
             }
             let is_anothers = !self.packet.is_empty() && self.packet_stream != stream;
-            if (is_anothers || self.packet.len() + DATA_HEADER_BYTES >= most) && !self.flush(world)
-            {
+            let header_bytes = self.session.data_header_bytes();
+            if (is_anothers || self.packet.len() + header_bytes >= most) && !self.flush(world) {
                 self.session.wait(slot);
                 return false;
             }
-            let fits = most - self.packet.len() - DATA_HEADER_BYTES;
-            let bytes = bytes.min(deficit as usize).min(fits).min(CONTENTS_BYTES_MAX);
+            let fits = most - self.packet.len() - header_bytes;
+            let bytes = bytes.min(deficit as usize).min(fits).min(PATTERN_BYTES);
             let part = world.stories[serial].part(self.number);
             let header = self.session.data(slot, bytes as u16);
-            self.packet.extend_from_slice(&header);
+            self.packet.extend_from_slice(header.as_bytes());
             self.packet.extend_from_slice(contents(serial, self.number, part.sent, bytes));
             self.packet_stream = stream;
             part.sent += bytes as u64;
@@ -347,7 +374,7 @@ impl<'m> End<'m> {
         let mut out = [0; 64];
         let bytes = message.emit(&mut out).unwrap();
         self.packet.extend_from_slice(&out[..bytes]);
-        self.packet_stream = if habits.streams { channel.stream() } else { 0 };
+        self.packet_stream = if habits.order == Order::Streams { channel.stream() } else { 0 };
         self.flush(world);
     }
 

@@ -5,6 +5,7 @@
 //! `SEAPROX_SEEDS` is how many seeds are run (also `from..to`); `SEAPROX_SEED` runs one, and shows
 //! every message. Seeds that once failed are in a `seeds.txt`, and go first.
 
+mod contents;
 mod end;
 mod run;
 mod story;

@@ -2,9 +2,10 @@
 
 use crate::end::{End, World};
 use crate::story::{Part, Story};
-use crate::wire::{Weather, Wire};
+use crate::wire::{Disorder, Weather, Wire};
 use seaprox::sim::Random;
 use seaprox::time::Instant;
+use seaprox_proto::carrier::{Bounds, Order};
 use seaprox_proto::message::CHANNELS_MAX;
 use seaprox_proto::session::{Config, Holdings, Memory, Role, Session};
 use std::ops::AddAssign;
@@ -28,6 +29,12 @@ pub(crate) struct Summary {
     pub(crate) packets: u64,
     pub(crate) deaths: u64,
     pub(crate) forged: u64,
+    /// Packets that had to come again.
+    pub(crate) refused: u64,
+    /// Channels of which something came before their OPEN.
+    pub(crate) early: u64,
+    /// Times that a gap was closed.
+    pub(crate) joined: u64,
     pub(crate) turns: u64,
     pub(crate) simulated_seconds: u64,
 }
@@ -40,6 +47,9 @@ impl AddAssign for Summary {
         self.packets += other.packets;
         self.deaths += other.deaths;
         self.forged += other.forged;
+        self.refused += other.refused;
+        self.early += other.early;
+        self.joined += other.joined;
         self.turns += other.turns;
         self.simulated_seconds += other.simulated_seconds;
     }
@@ -48,7 +58,7 @@ impl AddAssign for Summary {
 /// How everybody behaves. Chances are of 65,536, each time there is an occasion.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Habits {
-    pub(crate) streams: bool,
+    pub(crate) order: Order,
     pub(crate) peer_channels_max: [usize; 2],
     /// How many channels of each end the carrier has streams for.
     pub(crate) carrier_channels: usize,
@@ -85,6 +95,17 @@ struct Circumstances {
     shape: usize,
 }
 
+impl Habits {
+    /// What the carrier can do.
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds {
+            order: self.order,
+            channels_max: self.carrier_channels as u16,
+            sent_bytes_max: self.packet_bytes_max,
+        }
+    }
+}
+
 impl Circumstances {
     fn draw(random: &mut Random) -> Circumstances {
         // Each chance is itself drawn: often none, sometimes rare, sometimes frequent.
@@ -104,10 +125,11 @@ impl Circumstances {
             (0, 0) => [1, 1],
             (first, second) => [first, second],
         };
+        let order = random.pick(&[Order::One, Order::Streams, Order::Any, Order::Any]);
         let near_wrap = u32::MAX - random.below(1 << 16) as u32;
         Circumstances {
             habits: Habits {
-                streams: random.below(2) == 0,
+                order,
                 peer_channels_max,
                 carrier_channels: random.pick(&[1, 3, 20, CHANNELS_MAX as usize]),
                 channels_max: random.between(1, 100),
@@ -129,10 +151,12 @@ impl Circumstances {
                 closes: random.below(12) == 0,
             },
             weather: Weather {
+                order,
                 delay_millis: random.scaled(100) as u32 - 1,
                 jitter_millis: random.scaled(64) as u32 - 1,
                 pieces,
                 capacity_bytes: random.between(16, 128) << 10,
+                disorder: Disorder::draw(random),
             },
             idle_millis: random.between(3000, 15_000) as u32,
             opens_per_second_max: random.pick(&[1, 3, 1000, 1000]),
@@ -177,7 +201,6 @@ pub(crate) fn run(memories: &mut Memories, seed: u64, is_traced: bool) -> Summar
     let Circumstances { habits, weather, .. } = circumstances;
     let configs = [Role::Initiator, Role::Acceptor].map(|role| Config {
         role,
-        streams: habits.streams,
         peer_channels_max: habits.peer_channels_max[role as usize] as u16,
         idle_millis: circumstances.idle_millis,
         opens_per_second_max: circumstances.opens_per_second_max,
@@ -265,9 +288,7 @@ impl Run<'_> {
                 world.trace(|| "a new link".into());
                 world.wires.iter_mut().for_each(Wire::cut);
                 world.is_silent = false;
-                self.ends
-                    .iter_mut()
-                    .for_each(|end| end.start(world.habits.carrier_channels as u16, world.now));
+                self.ends.iter_mut().for_each(|end| end.start(world.habits.bounds(), world.now));
                 true
             }
             [false, false] if !world.is_silent && world.random.chance(die) => {
@@ -348,7 +369,8 @@ impl Run<'_> {
 
     /// Everything has come to rest: nothing is left, and everybody knows what they must.
     fn judge(&self) {
-        let nothing = Holdings { channels: 0, chunks: 0, reserved: 0, owing: 0, waiting: 0 };
+        let nothing =
+            Holdings { channels: 0, chunks: 0, ranges: 0, reserved: 0, owing: 0, waiting: 0 };
         for end in &self.ends {
             assert_eq!(end.session.holdings(), nothing, "at {}", end.number);
         }

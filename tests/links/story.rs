@@ -1,29 +1,10 @@
 //! What becomes of one channel, seen from above: who sent what, who was told what. The oracle of
 //! the run: each thing an end is told is judged at once against what the other end did.
 
+use crate::contents::contents;
 use seaprox::fail::FailReason;
 use seaprox::time::Instant;
 use seaprox_proto::session::{Ended, Slot};
-use std::sync::LazyLock;
-
-/// No multiple of any power of two, so that a chunk put in the wrong place shows.
-const PATTERN_BYTES: usize = 65_521;
-
-static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let mut random = seaprox::sim::Random::new(7);
-    let mut bytes: Vec<u8> = (0..PATTERN_BYTES).map(|_| random.bits() as u8).collect();
-    bytes.extend_from_within(..PATTERN_BYTES);
-    bytes
-});
-
-/// What a channel's bytes are from an offset on, in one direction: a function of its serial number.
-pub(crate) fn contents(serial: usize, from: usize, offset: u64, bytes: usize) -> &'static [u8] {
-    let start = (offset + (serial * 2 + from) as u64 * 7919) % PATTERN_BYTES as u64;
-    &PATTERN[start as usize..][..bytes]
-}
-
-/// The most bytes [`contents`] gives at a time.
-pub(crate) const CONTENTS_BYTES_MAX: usize = PATTERN_BYTES;
 
 /// How an end's part in a channel is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +160,15 @@ impl Story {
         let cut = self.parts[1 - end].as_ref().is_some_and(|far| far.cut.is_some());
         assert!(cut, "{serial}: nobody stopped it");
         self.part(end).told_stopped = true;
+    }
+
+    /// An end found that the other takes no more: it stopped, or has left for a reason.
+    pub(crate) fn be_broken(&mut self, end: usize) {
+        let far = self.parts[1 - end].as_ref();
+        let is_cut = far.is_some_and(|far| far.cut.is_some());
+        let is_gone = far.is_none_or(|far| far.left.is_some());
+        assert!(is_cut || is_gone, "{}: nobody broke it", self.serial);
+        self.part(end).told_stopped |= is_cut;
     }
 
     /// Notes what goes on at an end, and that nothing stands still.

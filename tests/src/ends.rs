@@ -1,21 +1,31 @@
 //! The two ends of links, as programs of their own, joined at a name of this test's.
 
-use crate::launch::Proxy;
+use crate::launch::{Proxy, link};
 use crate::peer::vacant_address;
 use crate::program::program;
 use crate::trace::temporary;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A link that nobody else has, in the abstract namespace.
+/// A link that nobody else has: of the kind that SEAPROX_TESTS_LINK says, else in the abstract
+/// namespace.
 pub fn vacant_link() -> String {
+    link().unwrap_or_else(vacant_name)
+}
+
+fn vacant_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     format!("seqpacket:@seaprox-ends-{}-{number}", std::process::id())
 }
 
-/// The same as a path.
+/// The same, else as a path.
 pub fn vacant_link_path() -> String {
+    link().unwrap_or_else(vacant_path)
+}
+
+/// A link at a path, whatever SEAPROX_TESTS_LINK says.
+pub fn vacant_path() -> String {
     format!("seqpacket:{}", temporary("link").display())
 }
 
@@ -43,6 +53,13 @@ impl End {
         let mut end = End { words: words.into(), wrapper: Vec::new(), threads: 1, address };
         end.words.push("--insecure".into());
         end.threads(1)
+    }
+
+    /// Where clients of an ingress come to, instead: what another had before.
+    pub fn at(mut self, address: std::net::SocketAddr) -> End {
+        self.words[1] = address.to_string();
+        self.address = address;
+        self
     }
 
     /// One more target of an egress.

@@ -34,7 +34,7 @@ const EGRESS_OPTIONS: [&str; 3] = ["--connect-timeout", "--prefer-ipv4", "--pref
 impl Launch {
     /// `seaprox static`, on a vacant address, to `target`; one thread, unless said otherwise. With
     /// SEAPROX_TESTS_LINK set, to what an ingress needs before a name (`seqpacket:@`) or before a
-    /// port (`sctp:127.0.0.1:`), an ingress and an egress take its place: whoever tests sees no
+    /// port (`sctp:127.0.0.1:`, `udp:127.0.0.1:`), an ingress and an egress take its place: whoever tests sees no
     /// difference.
     pub fn to(target: impl ToString) -> Self {
         Launch {
@@ -288,10 +288,10 @@ impl Drop for Egress {
 
 /// Whether the proxies of this run are two ends of a link: a link's name, of which the variable has
 /// the start.
-fn link() -> Option<String> {
+pub(crate) fn link() -> Option<String> {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let start = std::env::var("SEAPROX_TESTS_LINK").ok()?;
-    if start.starts_with("sctp:") {
+    if start.starts_with("sctp:") || start.starts_with("udp:") {
         return Some(format!("{start}{}", vacant_port()));
     }
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);

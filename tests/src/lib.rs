@@ -6,11 +6,13 @@
 
 pub mod bytes;
 pub mod ends;
+pub mod exchange;
 pub mod launch;
 pub mod namespace;
 pub mod peer;
 pub mod process;
 pub mod program;
+pub mod relay;
 pub mod trace;
 
 use std::time::{Duration, Instant};

@@ -15,14 +15,14 @@ use std::thread;
 
 const LANES: usize = 16;
 
-/// Runs under a strace that sees the address space change, and the accepts.
+/// Runs under a strace that sees the address space change, the accepts and the connects.
 fn traced(launch: Launch) -> (Proxy, PathBuf) {
     let trace = trace_file();
     (launch.wrapped(strace(&trace)).start(), trace)
 }
 
 fn strace(trace: &Path) -> [&str; 8] {
-    let calls = "trace=brk,mmap,munmap,mremap,accept4";
+    let calls = "trace=brk,mmap,munmap,mremap,accept4,connect";
     let trace = trace.to_str().unwrap();
     ["strace", "-f", "--seccomp-bpf", "-qq", "-e", calls, "-o", trace]
 }
@@ -33,12 +33,17 @@ fn changes(trace: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(trace).unwrap();
     let mut lines = text.lines().skip_while(|line| !taken(line));
     assert!(lines.next().is_some(), "no client was taken:\n{text}");
-    lines.filter(|line| !line.contains("accept4")).map(str::to_owned).collect()
+    lines
+        .filter(|line| !line.contains("accept4") && !line.contains("connect"))
+        .map(str::to_owned)
+        .collect()
 }
 
+/// A client was accepted, or what comes over a link is connected.
 fn taken(line: &str) -> bool {
-    line.contains("accept4")
-        && line.rsplit_once("= ").is_some_and(|(_, fd)| fd.parse::<u32>().is_ok())
+    line.contains("connect(")
+        || line.contains("accept4")
+            && line.rsplit_once("= ").is_some_and(|(_, fd)| fd.parse::<u32>().is_ok())
 }
 
 /// Ends in the way it is told to with the first byte.
@@ -140,12 +145,15 @@ fn neither_end_of_a_link_allocates() {
     let data = ends.map(|end| end.process.data_bytes());
     let clean = main.sockets();
     for service in ["nobody", "no-such", "nobody"] {
-        let refused = ingress(&link).option("--service", service).start();
+        let mut refused = ingress(&link).option("--service", service).start();
         refused.wait_says("event=\"link up\"");
         crowd(2_000 / LANES / 3, |number| {
             visit(main.address, number);
             assert_refused(refused.address, b"hello");
         });
+        // Whoever is killed over udp says nothing, and its link stays until it counts as dead.
+        refused.process.signal(Signal::SIGTERM);
+        refused.wait();
     }
     main.wait_sockets(clean);
     for trace in &traces {

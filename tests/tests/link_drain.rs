@@ -3,7 +3,7 @@
 
 use nix::sys::socket::{setsockopt, sockopt};
 use seaprox_tests::bytes::{assert_same, pattern};
-use seaprox_tests::ends::{egress, ingress, vacant_link, vacant_link_path};
+use seaprox_tests::ends::{egress, ingress, vacant_link, vacant_link_path, vacant_path};
 use seaprox_tests::launch::Proxy;
 use seaprox_tests::peer::{
     End, assert_echoes, assert_refused, assert_rest, echo, end, listen, read_bytes, read_to_end,
@@ -66,7 +66,7 @@ fn an_egress_that_drains() {
 /// over that have nothing running.
 #[test]
 fn two_egresses_of_one_path() {
-    let link = vacant_link_path();
+    let link = vacant_path();
     let backend = listen();
     let mut old = egress(&link).to(backend.local_addr().unwrap()).start();
     let busy = ingress(&link).start();

@@ -95,8 +95,8 @@ impl Connect for To {
         }
     }
 
-    fn finish(&mut self, carrier: &mut Seqpacket) -> Result<bool, Errno> {
-        carrier.finish_connect().map(|()| true)
+    fn finish(&mut self, carrier: &mut Seqpacket) -> Result<bool, FailReason> {
+        carrier.finish_connect().map(|()| true).map_err(|_| FailReason::ConnectionRefused)
     }
 
     fn peer(&self) -> Address {
@@ -113,7 +113,7 @@ impl Accept for From {
         self.0.as_raw_fd()
     }
 
-    fn accept(&mut self) -> Result<(Seqpacket, Address), Errno> {
+    fn accept(&mut self, _: Option<FailReason>) -> Result<(Seqpacket, Address), Errno> {
         Seqpacket::accept(&self.0)
     }
 
@@ -166,7 +166,6 @@ impl Middle {
             let mut dest = LinkMemory::<CHANNELS, 1200>::new();
             let config = |role, peer_channels_max| Config {
                 role,
-                streams: false,
                 peer_channels_max,
                 idle_millis: 15_000,
                 opens_per_second_max: 10_000,

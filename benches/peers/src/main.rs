@@ -74,6 +74,7 @@ fn benchmark(options: &Options) -> Result<(), String> {
         open_files,
         seaprox_args: &options.seaprox_args,
         folder: folder.path(),
+        path: None,
     };
     // Before the run confines this process to one core.
     let host = Host::this();

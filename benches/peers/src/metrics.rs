@@ -3,6 +3,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Metric {
     GigabytesPerSecond,
+    MegabytesPerSecond,
     RequestsPerSecond,
     ConnectionsPerSecond,
     CpuPerGigabyte,
@@ -54,6 +55,7 @@ impl Metric {
     pub(crate) fn unit(self) -> &'static str {
         match self {
             Self::GigabytesPerSecond => "GB/s",
+            Self::MegabytesPerSecond => "MB/s",
             Self::RequestsPerSecond => "req/s",
             Self::ConnectionsPerSecond => "conn/s",
             Self::CpuPerGigabyte => "CPU-s/GB",
@@ -77,9 +79,10 @@ impl Metric {
 
     pub(crate) fn column(self) -> Column {
         match self {
-            Self::GigabytesPerSecond | Self::RequestsPerSecond | Self::ConnectionsPerSecond => {
-                Column::Rate
-            }
+            Self::GigabytesPerSecond
+            | Self::MegabytesPerSecond
+            | Self::RequestsPerSecond
+            | Self::ConnectionsPerSecond => Column::Rate,
             Self::CpuPerGigabyte | Self::CpuPerRequest | Self::CpuPerConnection => Column::Cpu,
             Self::LatencyHalf
             | Self::LatencyTail

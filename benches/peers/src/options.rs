@@ -18,6 +18,11 @@ usage: seaprox-peers [OPTIONS]
   --quick             short rounds: shows that everything works, not much more
   --only A,B,..       these workloads only: a name, or its part before a dash
   --tunnels           the workloads of tunnels only
+  --paths             the workloads through a hostile relay only, which are not
+                      part of any other run
+  --relay WORDS       the same, with this path instead of the usual ones; may be
+                      given again; `hostile-relay` lists the words:
+                      --relay loss=1%,rtt=20ms,rate=400M,queue=1bdp
   --peers A,B,..      these peers only (seaprox is one of them)
   --one-core          client, proxy and backend on one core, only
   --free              on all cores, only
@@ -57,6 +62,10 @@ pub(crate) struct Effort {
     /// While counting what takes long to show: who gets how much, and seldom
     /// latencies.
     pub(crate) long_window: Duration,
+    /// Before counting starts on a path whose delay makes everything slow.
+    pub(crate) path_warm_up: Duration,
+    /// While one ping after the other goes over such a path.
+    pub(crate) path_ping_window: Duration,
     /// At most so many short connections in a window.
     pub(crate) short_connections_max: usize,
     /// So many short connections under the system-call tracer.
@@ -69,6 +78,8 @@ const FULL: Effort = Effort {
     warm_up: Duration::from_millis(200),
     window: Duration::from_millis(1000),
     long_window: Duration::from_secs(5),
+    path_warm_up: Duration::from_secs(2),
+    path_ping_window: Duration::from_secs(10),
     short_connections_max: 20_000,
     traced_connections: 500,
     traced_pairs: 2000,
@@ -78,6 +89,8 @@ const QUICK: Effort = Effort {
     warm_up: Duration::from_millis(80),
     window: Duration::from_millis(250),
     long_window: Duration::from_millis(1000),
+    path_warm_up: Duration::from_millis(1000),
+    path_ping_window: Duration::from_millis(1000),
     short_connections_max: 5000,
     traced_connections: 100,
     traced_pairs: 400,
@@ -97,6 +110,8 @@ pub(crate) struct Options {
     pub(crate) rounds: usize,
     pub(crate) effort: Effort,
     pub(crate) workloads: Vec<Workload>,
+    /// For the workloads of paths: what the relay does, each in its words.
+    pub(crate) paths: Vec<String>,
     pub(crate) peers: Vec<Peer>,
     pub(crate) cores: Vec<Cores>,
     pub(crate) core: Option<usize>,
@@ -119,7 +134,8 @@ impl Options {
             seaprox_args: Vec::new(),
             rounds: 0,
             effort: FULL,
-            workloads: Workload::ALL.to_vec(),
+            workloads: Vec::new(),
+            paths: Vec::new(),
             peers: Peer::ALL.to_vec(),
             cores: vec![Cores::One, Cores::Free],
             core: None,
@@ -136,6 +152,8 @@ pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Request, Stri
     let mut rounds = None;
     let mut quick = false;
     let mut tunnels = false;
+    let mut on_paths = false;
+    let mut only = None;
     let mut words = words;
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
@@ -147,7 +165,9 @@ pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Request, Stri
             "--rounds" => rounds = Some(positive(&word, &value()?)?),
             "--quick" => quick = true,
             "--tunnels" => tunnels = true,
-            "--only" => options.workloads = workloads(&value()?)?,
+            "--paths" => on_paths = true,
+            "--relay" => options.paths.push(value()?),
+            "--only" => only = Some(workloads(&value()?)?),
             "--peers" => options.peers = peers(&value()?)?,
             "--one-core" => options.cores = vec![Cores::One],
             "--free" => options.cores = vec![Cores::Free],
@@ -165,8 +185,19 @@ pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Request, Stri
         options.effort = QUICK;
     }
     options.rounds = rounds.unwrap_or(if quick { 2 } else { 7 });
+    on_paths |= !options.paths.is_empty();
+    if options.paths.is_empty() {
+        options.paths = usual_paths();
+    }
+    options.workloads = only.unwrap_or_else(|| {
+        let all = Workload::ALL.into_iter();
+        all.filter(|workload| workload.is_of_paths() == on_paths).collect()
+    });
     if tunnels {
         options.workloads.retain(|workload| workload.is_of_tunnels());
+    }
+    if on_paths {
+        options.workloads.retain(|workload| workload.is_of_paths());
     }
     let workloads = &options.workloads;
     options.peers.retain(|&peer| workloads.iter().any(|workload| workload.applies_to(peer)));
@@ -174,6 +205,17 @@ pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Request, Stri
         return Err("none of these workloads is for any of these peers".into());
     }
     Ok(Request::Run(Box::new(options)))
+}
+
+/// Each loss with each delay, and a bottleneck with one of them.
+fn usual_paths() -> Vec<String> {
+    let delays = ["0ms", "20ms", "50ms"];
+    let losses = ["0%", "0.1%", "1%", "3%"];
+    let path = |delay: &str, loss: &str| format!("rtt={delay},loss={loss}");
+    let mut paths: Vec<_> =
+        delays.iter().flat_map(|delay| losses.iter().map(|loss| path(delay, loss))).collect();
+    paths.push("rtt=20ms,loss=1%,rate=400M,queue=1bdp".into());
+    paths
 }
 
 fn number(option: &str, text: &str) -> Result<usize, String> {
@@ -234,7 +276,7 @@ mod tests {
         assert_eq!(names("bulk-16,rtt"), ["bulk-16", "rtt"]);
         assert_eq!(names("pingpong"), ["pingpong-64", "pingpong-4096"]);
         assert_eq!(names("tunnel-bulk").len(), 3);
-        assert_eq!(names("tunnel").len(), 7);
+        assert_eq!(names("tunnel").len(), 8);
         assert!(run(&["--only", "bul"]).unwrap_err().contains("bul"));
     }
 
@@ -242,14 +284,41 @@ mod tests {
     fn tunnels_have_workloads_and_peers_of_their_own() {
         let tunnels = run(&["--tunnels"]).unwrap();
         let is_named_so = |workload: &Workload| workload.name().starts_with("tunnel-");
-        assert_eq!(tunnels.workloads.len(), 7);
+        assert_eq!(tunnels.workloads.len(), 8);
         assert!(tunnels.workloads.iter().all(is_named_so));
         let peers: Vec<_> = tunnels.peers.iter().map(|peer| peer.name()).collect();
-        assert_eq!(peers, ["direct", "seaprox-link", "yamux", "ssh"]);
+        let expected = [
+            "direct",
+            "seaprox-link",
+            "seaprox-udp",
+            "yamux",
+            "rathole",
+            "ssh",
+            "quinn-cubic",
+            "quinn-bbr",
+            "kcp",
+        ];
+        assert_eq!(peers, expected);
         let one = run(&["--tunnels", "--only", "tunnel-ping,bulk"]).unwrap();
-        assert_eq!(one.workloads, [Workload::TunnelPing]);
+        assert_eq!(one.workloads, [Workload::TunnelPing1, Workload::TunnelPing]);
         assert!(run(&["--tunnels", "--peers", "nginx"]).unwrap_err().contains("these peers"));
         assert!(run(&["--tunnels", "--only", "bulk"]).unwrap_err().contains("these workloads"));
+    }
+
+    #[test]
+    fn paths_are_measured_when_they_are_asked_for_only() {
+        assert!(run(&[]).unwrap().workloads.iter().all(|workload| !workload.is_of_paths()));
+        let usual = run(&["--paths"]).unwrap();
+        assert_eq!(usual.workloads, [Workload::PathBulk, Workload::PathPing]);
+        assert_eq!(usual.paths.len(), 13);
+        assert_eq!(usual.paths[6], "rtt=20ms,loss=1%");
+        let peers: Vec<_> = usual.peers.iter().map(|peer| peer.name()).collect();
+        assert_eq!(peers, ["seaprox-udp", "quinn-cubic", "quinn-bbr", "kcp"]);
+        assert_eq!(run(&["--only", "path"]).unwrap().paths, usual.paths);
+        let own = run(&["--relay", "loss=1%", "--relay", "rtt=5ms"]).unwrap();
+        assert_eq!(own.paths, ["loss=1%", "rtt=5ms"]);
+        assert_eq!(own.workloads, usual.workloads);
+        assert!(run(&["--paths", "--peers", "yamux"]).unwrap_err().contains("these peers"));
     }
 
     #[test]

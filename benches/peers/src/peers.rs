@@ -2,6 +2,7 @@
 //! and the commands that start each.
 
 mod tunnels;
+mod udp;
 
 use std::env;
 use std::ffi::OsStr;
@@ -29,12 +30,17 @@ pub(crate) enum Peer {
     Tokio,
     Realm,
     SeaproxLink,
+    SeaproxUdp,
     Yamux,
+    Rathole,
     Ssh,
+    QuinnCubic,
+    QuinnBbr,
+    Kcp,
 }
 
 impl Peer {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Direct,
         Self::Seaprox,
         Self::Haproxy,
@@ -45,8 +51,13 @@ impl Peer {
         Self::Tokio,
         Self::Realm,
         Self::SeaproxLink,
+        Self::SeaproxUdp,
         Self::Yamux,
+        Self::Rathole,
         Self::Ssh,
+        Self::QuinnCubic,
+        Self::QuinnBbr,
+        Self::Kcp,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -61,8 +72,13 @@ impl Peer {
             Self::Tokio => "tokio",
             Self::Realm => "realm",
             Self::SeaproxLink => "seaprox-link",
+            Self::SeaproxUdp => "seaprox-udp",
             Self::Yamux => "yamux",
+            Self::Rathole => "rathole",
             Self::Ssh => "ssh",
+            Self::QuinnCubic => "quinn-cubic",
+            Self::QuinnBbr => "quinn-bbr",
+            Self::Kcp => "kcp",
         }
     }
 
@@ -71,21 +87,32 @@ impl Peer {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::SeaproxLink => "seaprox over SEQPACKET (unencrypted)",
+            Self::SeaproxUdp => "seaprox over UDP (unencrypted)",
             Self::Yamux => "yamux over TCP (unencrypted)",
+            Self::Rathole => "rathole over TCP (unencrypted)",
             Self::Ssh => "ssh -L (encrypted)",
+            Self::QuinnCubic => "quinn, CUBIC (encrypted)",
+            Self::QuinnBbr => "quinn, BBR (encrypted)",
+            Self::Kcp => "yamux over KCP (unencrypted)",
             _ => self.name(),
         }
     }
 
     /// Whether it is the one that the others are measured against.
     pub(crate) fn is_seaprox(self) -> bool {
-        matches!(self, Self::Seaprox | Self::SeaproxLink)
+        matches!(self, Self::Seaprox | Self::SeaproxLink | Self::SeaproxUdp)
     }
 
     /// Whether it is a pair of processes: one that clients connect to, and one
     /// that connects to the backend.
     pub(crate) fn is_tunnel(self) -> bool {
         self >= Self::SeaproxLink
+    }
+
+    /// Whether it is a tunnel whose two ends send each other UDP, so that a
+    /// hostile relay can be put between them.
+    pub(crate) fn is_over_udp(self) -> bool {
+        matches!(self, Self::SeaproxUdp | Self::QuinnCubic | Self::QuinnBbr | Self::Kcp)
     }
 
     /// Whether it makes a process for each connection.
@@ -97,7 +124,7 @@ impl Peer {
     fn program(self) -> Program {
         match self {
             Self::Direct => Program::None,
-            Self::Seaprox | Self::SeaproxLink => Program::Beside("seaprox"),
+            Self::Seaprox | Self::SeaproxLink | Self::SeaproxUdp => Program::Beside("seaprox"),
             Self::Haproxy | Self::HaproxySplice => Program::InPath("haproxy"),
             Self::Nginx => Program::InPath("nginx"),
             Self::Socat => Program::InPath("socat"),
@@ -105,6 +132,9 @@ impl Peer {
             Self::Tokio => Program::Beside("peer-tokio"),
             Self::Realm => Program::Beside("peer-realm"),
             Self::Yamux => Program::Beside("peer-yamux"),
+            Self::Rathole => Program::InPath("rathole"),
+            Self::QuinnCubic | Self::QuinnBbr => Program::Beside("peer-quinn"),
+            Self::Kcp => Program::Beside("peer-kcp"),
             Self::Ssh => Program::InPath("sshd"),
         }
     }
@@ -158,12 +188,19 @@ impl Installed {
         };
         let mut launches = match self.peer {
             Peer::SeaproxLink => tunnels::seaprox(program, route),
+            Peer::SeaproxUdp => udp::seaprox(program, route)?,
             Peer::Yamux => tunnels::yamux(program, route)?,
+            Peer::Rathole => tunnels::rathole(program, route)?,
+            Peer::QuinnCubic => udp::quinn(program, route, "cubic")?,
+            Peer::QuinnBbr => udp::quinn(program, route, "bbr")?,
+            Peer::Kcp => udp::kcp(program, route)?,
             Peer::Ssh => tunnels::ssh(program, route)?,
-            _ => vec![Launch { command: self.command(program, route)?, ready: None }],
+            _ => vec![Launch::of(self.command(program, route)?)],
         };
         for launch in &mut launches {
-            launch.command.stdin(Stdio::null()).stdout(Stdio::null());
+            // The relay ends with its input, which is open as long as it is ours.
+            let input = if launch.is_relay { Stdio::piped() } else { Stdio::null() };
+            launch.command.stdin(input).stdout(Stdio::null());
         }
         Ok(launches)
     }
@@ -207,9 +244,7 @@ impl Installed {
                     .args([listen.to_string(), target.to_string()])
                     .arg(route.threads.to_string());
             }
-            Peer::Direct | Peer::SeaproxLink | Peer::Yamux | Peer::Ssh => {
-                return Err(io::Error::other("it is not one process"));
-            }
+            _ => return Err(io::Error::other("it is not one process")),
         }
         Ok(command)
     }
@@ -221,6 +256,18 @@ pub(crate) struct Launch {
     /// The file that appears once the next process may be started; none when
     /// that one waits by itself.
     pub(crate) ready: Option<PathBuf>,
+    /// Whether it is the relay between the ends: nothing that it uses counts.
+    pub(crate) is_relay: bool,
+}
+
+impl Launch {
+    fn of(command: Command) -> Self {
+        Self { command, ready: None, is_relay: false }
+    }
+
+    fn ready_with(command: Command, file: PathBuf) -> Self {
+        Self { ready: Some(file), ..Self::of(command) }
+    }
 }
 
 /// What a proxy is to do, and with how much.
@@ -232,6 +279,9 @@ pub(crate) struct Route<'a> {
     pub(crate) open_files: u64,
     pub(crate) seaprox_args: &'a [String],
     pub(crate) folder: &'a Path,
+    /// What the relay between the ends is to do, in its words; no relay
+    /// without.
+    pub(crate) path: Option<&'a str>,
 }
 
 impl Route<'_> {
@@ -303,8 +353,8 @@ pub(crate) fn find(options: &Options) -> Vec<Installed> {
     options.peers.iter().filter_map(find).collect()
 }
 
-/// Builds the small peers of this package too when cargo runs us, as it builds
-/// only the program it is told to run.
+/// Builds the small peers of this package and the hostile relay too when cargo
+/// runs us, as it builds only the program it is told to run.
 pub(crate) fn build_small_peers() -> io::Result<()> {
     let (Some(cargo), Some(folder)) = (env::var_os("CARGO"), env::var_os("CARGO_MANIFEST_DIR"))
     else {
@@ -312,7 +362,8 @@ pub(crate) fn build_small_peers() -> io::Result<()> {
     };
     let mut command = Command::new(cargo);
     command
-        .args(["build", "--quiet", "--bins", "--manifest-path"])
+        .args(["build", "--quiet", "--bins", "--package", "seaprox-peers"])
+        .args(["--package", "seaprox-tests", "--manifest-path"])
         .arg(Path::new(&folder).join("Cargo.toml"));
     if !cfg!(debug_assertions) {
         command.arg("--release");

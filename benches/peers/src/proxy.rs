@@ -29,6 +29,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) open_files: u64,
     pub(crate) seaprox_args: &'a [String],
     pub(crate) folder: &'a Path,
+    /// What the relay between the ends of a tunnel does; no relay without.
+    pub(crate) path: Option<&'a str>,
 }
 
 /// A proxy in front of a backend, or, for `direct`, the backend itself.
@@ -42,13 +44,14 @@ struct Running {
     processes: Processes,
     startup: Startup,
     /// Dropped with it, which ends the proxy: what clients connect to first.
-    _started: Vec<Started>,
+    started: Vec<Started>,
 }
 
 /// One process of it.
 struct Started {
     owned: Owned,
     log: PathBuf,
+    is_relay: bool,
 }
 
 /// How long after its start a proxy served.
@@ -87,6 +90,7 @@ impl Proxy {
             open_files: setting.open_files,
             seaprox_args: setting.seaprox_args,
             folder: setting.folder,
+            path: setting.path,
         };
         let launches = installed.launches(&route)?;
         if launches.is_empty() {
@@ -103,7 +107,8 @@ impl Proxy {
         client::exchange(&first, &Behaviour::Echo.greeting())
             .map_err(|error| last_word(&started).unwrap_or(error))?;
         let startup = Startup { connect, reply: begun.elapsed() };
-        let pids = started.iter().map(|process| process.owned.pid()).collect();
+        let counted = started.iter().filter(|process| !process.is_relay);
+        let pids = counted.map(|process| process.owned.pid()).collect();
         started.reverse();
         Ok(Self {
             addr: listen,
@@ -111,9 +116,14 @@ impl Proxy {
             running: Some(Running {
                 processes: Processes::of(pids, peer.forks()),
                 startup,
-                _started: started,
+                started,
             }),
         })
+    }
+
+    /// What a process of it that has ended said last; none while all run.
+    pub(crate) fn last_word(&self) -> Option<io::Error> {
+        last_word(&self.running.as_ref()?.started)
     }
 
     /// None for `direct`.
@@ -139,9 +149,9 @@ fn start_one(
     begun: Instant,
     started: &mut Vec<Started>,
 ) -> io::Result<()> {
-    let Launch { mut command, ready } = launch;
+    let Launch { mut command, ready, is_relay } = launch;
     command.stderr(Stdio::from(File::create(&log)?));
-    started.push(Started { owned: Owned::spawn(&mut command, sys::SIGTERM)?, log });
+    started.push(Started { owned: Owned::spawn(&mut command, sys::SIGTERM)?, log, is_relay });
     match ready {
         Some(file) => keep_trying(begun, started, || fs::metadata(&file).map(drop)),
         None => Ok(()),

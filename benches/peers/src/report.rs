@@ -9,8 +9,9 @@ use crate::options::{Cores, Threads};
 use crate::peers::Peer;
 use crate::workloads::Workload;
 
-/// A row of the table; ordered as the rows are.
-type Row = (Cores, Workload, Peer);
+/// A row of the table, with the number of the path if its workload has any;
+/// ordered as the rows are.
+type Row = (Cores, Workload, Option<usize>, Peer);
 
 /// Every figure of every round, and what went wrong.
 #[derive(Default)]
@@ -18,6 +19,8 @@ pub(crate) struct Report {
     figures: BTreeMap<Row, BTreeMap<Metric, Vec<f64>>>,
     /// The first reason of each row.
     failures: BTreeMap<Row, String>,
+    /// What the relay did on each path.
+    paths: Vec<String>,
 }
 
 /// The figures of all rounds in three numbers.
@@ -42,6 +45,14 @@ impl Summary {
 }
 
 impl Report {
+    pub(crate) fn of(paths: Vec<String>) -> Self {
+        Self { paths, ..Self::default() }
+    }
+
+    fn path(&self, number: Option<usize>) -> &str {
+        number.and_then(|number| self.paths.get(number)).map_or("", String::as_str)
+    }
+
     pub(crate) fn add(&mut self, row: Row, figures: Vec<(Metric, f64)>) {
         let metrics = self.figures.entry(row).or_default();
         for (metric, value) in figures {
@@ -59,12 +70,12 @@ impl Report {
 
     /// Seaprox's median over that of the best peer; none without both, and
     /// `direct` is no peer.
-    fn ratio(&self, (cores, workload, peer): Row, metric: Metric) -> Option<f64> {
+    fn ratio(&self, (cores, workload, path, peer): Row, metric: Metric) -> Option<f64> {
         if !peer.is_seaprox() || !metric.has_ratio() {
             return None;
         }
         let median = |peer| {
-            let values = self.figures.get(&(cores, workload, peer))?.get(&metric)?;
+            let values = self.figures.get(&(cores, workload, path, peer))?.get(&metric)?;
             Some(Summary::of(values).median)
         };
         let others = Peer::ALL
@@ -94,9 +105,11 @@ impl Report {
         );
         self.table(&mut text, false);
         self.table(&mut text, true);
-        for ((cores, workload, peer), reason) in &self.failures {
+        for (&(cores, workload, path, peer), reason) in &self.failures {
             let (cores, workload) = (cores.name(), workload.name());
-            let _ = write!(text, "\n* {} in {workload} ({cores}): {reason}", peer.title());
+            let (peer, path) = (peer.title(), self.path(path));
+            let gap = if path.is_empty() { "" } else { " " };
+            let _ = write!(text, "\n* {peer} in {workload}{gap}{path} ({cores}): {reason}");
         }
         if !self.failures.is_empty() {
             text.push('\n');
@@ -109,7 +122,7 @@ impl Report {
         let mut rows = self
             .figures
             .iter()
-            .filter(|((_, workload, _), _)| workload.is_of_tunnels() == of_tunnels)
+            .filter(|((_, workload, _, _), _)| workload.is_of_tunnels() == of_tunnels)
             .peekable();
         if rows.peek().is_none() {
             return;
@@ -119,8 +132,11 @@ impl Report {
         let _ = writeln!(text, "\n| cores | workload | peer | {columns} | seaprox / best peer |");
         let _ = writeln!(text, "|{}", " --- |".repeat(Column::ALL.len() + 4));
         for (&row, metrics) in rows {
-            let (cores, workload, peer) = row;
-            let _ = write!(text, "| {} | {} | {} |", cores.name(), workload.name(), peer.title());
+            let (cores, workload, path, peer) = row;
+            let (cores, workload) = (cores.name(), workload.name());
+            let (path, peer) = (self.path(path), peer.title());
+            let gap = if path.is_empty() { "" } else { " " };
+            let _ = write!(text, "| {cores} | {workload}{gap}{path} | {peer} |");
             for column in Column::ALL {
                 let cell = join(metrics, |metric, values| {
                     (metric.column() == column).then(|| figure(metric, values))
@@ -135,6 +151,14 @@ impl Report {
         }
     }
 
+    fn json_row(&self, (cores, workload, path, peer): Row) -> String {
+        let (cores, workload, peer) = (cores.name(), workload.name(), peer.name());
+        let path = path.map_or_else(String::new, |path| {
+            format!("\"path\":{},", json_string(self.path(Some(path))))
+        });
+        format!("\"on\":\"{cores}\",\"workload\":\"{workload}\",{path}\"peer\":\"{peer}\"")
+    }
+
     /// The same for programs.
     pub(crate) fn json(&self, host: &Host, threads: Threads) -> String {
         let mut figures = Vec::new();
@@ -146,7 +170,7 @@ impl Report {
                     .map_or_else(String::new, |ratio| format!(",\"ratio\":{ratio}"));
                 figures.push(format!(
                     "{{{},\"unit\":{},\"rounds\":{},\"median\":{median},\"min\":{min},\"max\":{max}{ratio}}}",
-                    json_row(row),
+                    self.json_row(row),
                     json_string(metric.unit()),
                     values.len(),
                 ));
@@ -156,7 +180,7 @@ impl Report {
             .failures
             .iter()
             .map(|(&row, reason)| {
-                format!("{{{},\"reason\":{}}}", json_row(row), json_string(reason))
+                format!("{{{},\"reason\":{}}}", self.json_row(row), json_string(reason))
             })
             .collect();
         format!(
@@ -201,12 +225,6 @@ fn decimals(value: f64) -> usize {
     }
 }
 
-fn json_row((cores, workload, peer): Row) -> String {
-    let (cores, workload) = (cores.name(), workload.name());
-    let peer = peer.name();
-    format!("\"on\":\"{cores}\",\"workload\":\"{workload}\",\"peer\":\"{peer}\"")
-}
-
 fn json_string(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
@@ -242,7 +260,7 @@ mod tests {
         let mut report = Report::default();
         let mut add = |peer, rate, cpu| {
             let figures = vec![(Metric::GigabytesPerSecond, rate), (Metric::CpuPerGigabyte, cpu)];
-            report.add((Cores::One, Workload::Bulk1, peer), figures);
+            report.add((Cores::One, Workload::Bulk1, None, peer), figures);
         };
         add(Peer::Direct, 9.0, 0.0);
         add(Peer::Seaprox, 6.0, 0.03);
@@ -262,10 +280,10 @@ mod tests {
 
     #[test]
     fn the_best_peer_is_the_fastest_or_the_cheapest_and_never_direct() {
-        let row = (Cores::One, Workload::Bulk1, Peer::Seaprox);
+        let row = (Cores::One, Workload::Bulk1, None, Peer::Seaprox);
         assert_eq!(report().ratio(row, Metric::GigabytesPerSecond), Some(1.5));
         assert_eq!(report().ratio(row, Metric::CpuPerGigabyte), Some(0.5));
-        let nginx = (Cores::One, Workload::Bulk1, Peer::Nginx);
+        let nginx = (Cores::One, Workload::Bulk1, None, Peer::Nginx);
         assert_eq!(report().ratio(nginx, Metric::CpuPerGigabyte), None);
     }
 
@@ -282,7 +300,7 @@ mod tests {
         let mut report = report();
         for (peer, jain, starved) in [(Peer::SeaproxLink, 1.0, 0.0), (Peer::Ssh, 0.8, 2.0)] {
             let figures = vec![(Metric::JainIndex, jain), (Metric::Starved, starved)];
-            report.add((Cores::Free, Workload::TunnelBulk256, peer), figures);
+            report.add((Cores::Free, Workload::TunnelBulk256, None, peer), figures);
         }
         let text = report.markdown(&host(), THREADS, 1);
         assert_eq!(text.matches("| seaprox / best peer |").count(), 2);
@@ -291,6 +309,24 @@ mod tests {
         assert!(tunnels.contains("| 1.25 Jain |"));
         assert!(tunnels.contains(" 0 starved [0..0] "));
         assert!(!tunnels.contains("nginx"));
+    }
+
+    #[test]
+    fn each_path_has_rows_of_its_own_and_is_named() {
+        let mut report = Report::of(vec!["loss=1%".into(), "loss=3%".into()]);
+        for (path, rate) in [(0, 50.0), (1, 20.0)] {
+            for (peer, factor) in [(Peer::SeaproxUdp, 2.0), (Peer::Kcp, 1.0)] {
+                let row = (Cores::Free, Workload::PathBulk, Some(path), peer);
+                report.add(row, vec![(Metric::MegabytesPerSecond, rate * factor)]);
+            }
+        }
+        report.fail((Cores::Free, Workload::PathPing, Some(1), Peer::Kcp), "it ended".into());
+        let text = report.markdown(&host(), THREADS, 1);
+        assert!(text.contains("| path-bulk loss=1% | seaprox over UDP (unencrypted) | 100 MB/s"));
+        assert!(text.contains("| path-bulk loss=3% | yamux over KCP (unencrypted) | 20.0 MB/s"));
+        assert_eq!(text.matches("| 2.00 MB/s |").count(), 2);
+        assert!(text.contains("in path-ping loss=3% (free): it ended"));
+        assert!(report.json(&host(), THREADS).contains("\"path\":\"loss=3%\",\"peer\":\"kcp\""));
     }
 
     #[test]

@@ -11,7 +11,8 @@ use crate::report::Report;
 use crate::sys::Affinity;
 use crate::workloads::{Measured, Workload};
 
-/// Between two measurements, for the proxy to get rid of the last connections.
+/// Between two measurements, for the proxy to get rid of the last connections,
+/// and after one that failed, to say why.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs every workload on every chosen set of cores.
@@ -21,7 +22,7 @@ pub(crate) fn run(
     setting: &Setting<'_>,
 ) -> Result<Report, String> {
     let everywhere = Affinity::current().map_err(|error| error.to_string())?;
-    let mut report = Report::default();
+    let mut report = Report::of(options.paths.clone());
     for &cores in &options.cores {
         let applied = match cores {
             Cores::Free => everywhere.apply(),
@@ -56,8 +57,15 @@ impl Bench<'_> {
         let mut contenders: Vec<_> =
             installed.iter().map(|installed| Contender { installed, proxy: None }).collect();
         for &workload in &self.options.workloads {
-            if workload.runs_on(self.cores, &self.options.cores) {
-                self.rounds(workload, &mut contenders, &backend)?;
+            if !workload.runs_on(self.cores, &self.options.cores) {
+                continue;
+            }
+            if workload.is_of_paths() {
+                for path in 0..self.options.paths.len() {
+                    self.rounds(workload, Some(path), &mut contenders, &backend)?;
+                }
+            } else {
+                self.rounds(workload, None, &mut contenders, &backend)?;
             }
         }
         Ok(())
@@ -67,24 +75,30 @@ impl Bench<'_> {
     fn rounds(
         &mut self,
         workload: Workload,
+        path: Option<usize>,
         contenders: &mut [Contender<'_>],
         backend: &Backend,
     ) -> Result<(), String> {
         let rounds = self.options.rounds.min(workload.rounds_max());
-        eprintln!("{} ({}): {rounds} rounds", workload.name(), self.cores.name());
+        let words = path.map(|path| self.options.paths[path].as_str());
+        let (name, cores) = (workload.name(), self.cores.name());
+        match words {
+            Some(words) => eprintln!("{name} {words} ({cores}): {rounds} rounds"),
+            None => eprintln!("{name} ({cores}): {rounds} rounds"),
+        }
         let count = contenders.len();
         for round in 0..rounds {
             for turn in 0..count {
                 let contender = &mut contenders[(round + turn) % count];
                 let peer = contender.installed.peer;
-                let row = (self.cores, workload, peer);
+                let row = (self.cores, workload, path, peer);
                 // What a fresh proxy could not do once it will not do later.
                 let hopeless = workload.needs_fresh() && self.report.has_failed(row);
                 if hopeless || !workload.applies_to(peer) {
                     continue;
                 }
                 let measured = if workload.needs_fresh() {
-                    self.measure_fresh(workload, contender.installed)?
+                    self.measure_fresh(workload, words, contender.installed)?
                 } else {
                     self.measure(workload, contender, backend)
                 };
@@ -110,17 +124,35 @@ impl Bench<'_> {
             Some(proxy) => proxy,
             None => Proxy::start(contender.installed, backend.addr, self.setting)?,
         };
-        let figures = workload.measure(&proxy, &self.options.effort)?;
+        let figures = self.measure_on(&proxy, workload)?;
         contender.proxy = Some(proxy);
         Ok(figures)
     }
 
     /// On a new proxy before a new backend: with its port, no connection of an
     /// earlier round stands in the way of these.
-    fn measure_fresh(&self, workload: Workload, installed: &Installed) -> Result<Measured, String> {
+    fn measure_fresh(
+        &self,
+        workload: Workload,
+        path: Option<&str>,
+        installed: &Installed,
+    ) -> Result<Measured, String> {
         let backend = start_backend()?;
-        let proxy = Proxy::start(installed, backend.addr, self.setting);
-        Ok(proxy.and_then(|proxy| workload.measure(&proxy, &self.options.effort)))
+        let setting = Setting { path, ..*self.setting };
+        let proxy = Proxy::start(installed, backend.addr, &setting);
+        Ok(proxy.and_then(|proxy| self.measure_on(&proxy, workload)))
+    }
+
+    /// A failure is told with what the proxy said last, if it ended.
+    fn measure_on(&self, proxy: &Proxy, workload: Workload) -> Measured {
+        workload.measure(proxy, &self.options.effort).map_err(|reason| {
+            // Its connections end before it does.
+            thread::sleep(PAUSE);
+            match proxy.last_word() {
+                Some(word) => format!("{reason}: {word}"),
+                None => reason,
+            }
+        })
     }
 }
 

@@ -36,17 +36,20 @@ pub(crate) enum Workload {
     TunnelBulk1,
     TunnelBulk16,
     TunnelBulk256,
+    TunnelPing1,
     TunnelPing,
     TunnelShort,
     TunnelIdle,
     TunnelStall,
+    PathBulk,
+    PathPing,
 }
 
 /// One round's figures, or why there are none.
 pub(crate) type Measured = Result<Vec<(Metric, f64)>, String>;
 
 impl Workload {
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::Bulk1,
         Self::Bulk16,
         Self::Bulk64,
@@ -64,10 +67,13 @@ impl Workload {
         Self::TunnelBulk1,
         Self::TunnelBulk16,
         Self::TunnelBulk256,
+        Self::TunnelPing1,
         Self::TunnelPing,
         Self::TunnelShort,
         Self::TunnelIdle,
         Self::TunnelStall,
+        Self::PathBulk,
+        Self::PathPing,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -89,16 +95,24 @@ impl Workload {
             Self::TunnelBulk1 => "tunnel-bulk-1",
             Self::TunnelBulk16 => "tunnel-bulk-16",
             Self::TunnelBulk256 => "tunnel-bulk-256",
+            Self::TunnelPing1 => "tunnel-ping-1",
             Self::TunnelPing => "tunnel-ping",
             Self::TunnelShort => "tunnel-short",
             Self::TunnelIdle => "tunnel-idle",
             Self::TunnelStall => "tunnel-stall",
+            Self::PathBulk => "path-bulk",
+            Self::PathPing => "path-ping",
         }
     }
 
     /// Whether tunnels do it, and proxies of one process do not.
     pub(crate) fn is_of_tunnels(self) -> bool {
         self >= Self::TunnelBulk1
+    }
+
+    /// Whether it is measured through a hostile relay, for each of its paths.
+    pub(crate) fn is_of_paths(self) -> bool {
+        self >= Self::PathBulk
     }
 
     /// Whether it is measured on `cores` when all of `selected` are asked for.
@@ -127,19 +141,23 @@ impl Workload {
                 | Self::Syscalls
                 | Self::Start
                 | Self::TunnelIdle
-        )
+        ) || self.is_of_paths()
     }
 
-    /// Counts vary little: a few rounds are enough.
+    /// Counts vary little: a few rounds are enough. And paths are many.
     pub(crate) fn rounds_max(self) -> usize {
         match self {
             Self::Idle1000 | Self::Idle5000 | Self::Syscalls | Self::TunnelIdle => 3,
+            _ if self.is_of_paths() => 3,
             _ => usize::MAX,
         }
     }
 
     /// Whether it makes sense for `peer`.
     pub(crate) fn applies_to(self, peer: Peer) -> bool {
+        if self.is_of_paths() {
+            return peer.is_over_udp();
+        }
         let proxy = peer != Peer::Direct;
         if proxy && peer.is_tunnel() != self.is_of_tunnels() {
             return false;
@@ -171,9 +189,12 @@ impl Workload {
             Self::Syscalls => return syscalls::measure(proxy, effort),
             Self::Start => start::measure(proxy),
             Self::TunnelBulk256 => bulk::measure_shares(proxy, effort, 256),
+            Self::TunnelPing1 => ping::measure(proxy, effort, 1),
             Self::TunnelPing => ping::measure(proxy, effort, 16),
             Self::TunnelIdle => idle::measure_after_bulk(proxy, effort, 1000),
             Self::TunnelStall => stall::measure(proxy, effort, 16),
+            Self::PathBulk => bulk::measure_path(proxy, effort),
+            Self::PathPing => ping::measure_path(proxy, effort),
         }
         .map_err(|error| error.to_string())
     }

@@ -6,6 +6,8 @@ use crate::allow::Allowed;
 use crate::endpoint::{Link, Listen, Refused, Target};
 use crate::help::Bounds;
 use clap::ArgMatches;
+use clap::parser::ValueSource;
+use seaprox_udp::congestion::Algorithm;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
@@ -21,10 +23,13 @@ const SERVICE_BYTES_MAX: usize = 63;
 /// be found dead need not be found.
 const LINK_TIMEOUT_MILLIS: std::ops::RangeInclusive<u32> = 300..=3_600_000;
 
+/// Without `--congestion`.
+pub const CONGESTION_DEFAULT: Algorithm = Algorithm::Bbr;
+
 const LISTEN_MISSING: &str = "missing; like `seaprox ingress 127.0.0.1:8080 \
-    sctp:egress.example:7000 --insecure`";
+    udp:egress.example:7000 --insecure`";
 const LINK_MISSING: &str = "missing: the last argument says where the egress is, like \
-    `sctp:egress.example:7000`";
+    `udp:egress.example:7000`";
 const INSECURE: &str = "this version neither encrypts a link nor knows who is at its far end; \
     where nobody else can reach either end or the way between, give --insecure to both";
 
@@ -45,6 +50,8 @@ pub struct IngressConfig {
     pub link_timeout_millis: u32,
     /// The peer's udp port, if SCTP is to go inside udp (RFC 6951).
     pub sctp_udp_port: Option<u16>,
+    /// How much may be under way over udp.
+    pub congestion: Algorithm,
     /// What becomes of clients above the limit.
     pub when_full: WhenFull,
     /// How it runs. The time to connect is the link's.
@@ -77,6 +84,8 @@ pub struct EgressConfig {
     pub services: Vec<Service>,
     /// What an ingress may name itself.
     pub allowed: Allowed,
+    /// How much may be under way over udp.
+    pub congestion: Algorithm,
     /// How it runs.
     pub common: Common,
 }
@@ -113,13 +122,14 @@ impl IngressConfig {
         }
         let config = IngressConfig {
             listens: listens_of(&arguments)?,
-            link,
             ask: ask_of(given)?,
             link_wait_millis: span_of(given, "link-wait")?.millis(),
             link_timeout_millis: link_timeout_of(given)?,
             sctp_udp_port,
+            congestion: congestion_of(given, &link)?,
             when_full: WhenFull::of(given),
             common: Common::of(given, bounds)?,
+            link,
         };
         check_insecure(given)?;
         Ok(config)
@@ -132,13 +142,14 @@ impl EgressConfig {
         link.check_local()?;
         let patterns = given.get_many::<OsString>("allow").unwrap_or_default();
         let config = EgressConfig {
-            link,
             link_timeout_millis: link_timeout_of(given)?,
             targets: targets_of(given)?,
             services: services_of(given)?,
+            congestion: congestion_of(given, &link)?,
             allowed: Allowed::parse(patterns.map(|pattern| pattern.as_bytes()))
                 .map_err(|refused| refused.of_option("--allow"))?,
             common: Common::of(given, bounds)?,
+            link,
         };
         let named = config.services.iter().map(|service| service.targets.len()).sum::<usize>();
         if config.targets.is_empty() && named == 0 && config.allowed.patterns().is_empty() {
@@ -163,6 +174,18 @@ fn link_timeout_of(given: &ArgMatches) -> Result<u32, Refused> {
         Some(millis) if LINK_TIMEOUT_MILLIS.contains(&millis) => Ok(millis),
         _ => Err(refused_option(given, "link-timeout", "a link's is 300ms to 1h".into())),
     }
+}
+
+fn congestion_of(given: &ArgMatches, link: &Link) -> Result<Algorithm, Refused> {
+    let is_given = given.value_source("congestion") == Some(ValueSource::CommandLine);
+    if is_given && !matches!(link, Link::Udp { .. }) {
+        let reason = format!("{link} is not udp: leave it out");
+        let name = given.get_one::<String>("congestion").map_or("", String::as_str);
+        return Err(Refused::new(format!("--congestion {name}").as_bytes(), reason));
+    }
+    let name = given.get_one::<String>("congestion").map(String::as_str);
+    let known = Algorithm::ALL.into_iter().find(|algorithm| Some(algorithm.name()) == name);
+    Ok(known.unwrap_or(CONGESTION_DEFAULT))
 }
 
 fn check_insecure(given: &ArgMatches) -> Result<(), Refused> {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::args::Command;
 use crate::args::tests::{COMMON, EVERY_COMMON, EVERY_OPTION, refusal, told};
+use seaprox_udp::congestion::Algorithm;
 
 fn ingress(line: &str) -> IngressConfig {
     match told(&format!("seaprox ingress {line}")) {
@@ -35,6 +36,7 @@ fn defaults_are_those_of_the_help() {
             link_wait_millis: Some(10_000),
             link_timeout_millis: 15_000,
             sctp_udp_port: None,
+            congestion: Algorithm::Bbr,
             when_full: WhenFull::Wait,
             common: Common { connect_timeout_millis: Some(10_000), ..COMMON },
         }
@@ -47,9 +49,18 @@ fn defaults_are_those_of_the_help() {
             targets: vec![target("a:1")],
             services: vec![],
             allowed: Allowed::default(),
+            congestion: Algorithm::Bbr,
             common: COMMON,
         }
     );
+}
+
+#[test]
+fn the_way_over_udp_is_shared_as_told() {
+    let asked = ingress(":1 udp:a:1 --insecure --congestion cubic");
+    assert_eq!((asked.link, asked.congestion), (link("udp:a:1"), Algorithm::Cubic));
+    let offered = egress("udp::1 a:1 --insecure --congestion newreno");
+    assert_eq!((offered.link, offered.congestion), (link("udp::1"), Algorithm::NewReno));
 }
 
 #[test]
@@ -123,22 +134,22 @@ fn refused_in_one_line_that_says_what_to_do() {
     for (line, expected) in [
         (
             "ingress",
-            "<LISTEN>... missing; like `seaprox ingress 127.0.0.1:8080 sctp:egress.example:7000 \
+            "<LISTEN>... missing; like `seaprox ingress 127.0.0.1:8080 udp:egress.example:7000 \
              --insecure`",
         ),
         (
             "ingress :1",
             "LINK: missing: the last argument says where the egress is, like \
-             `sctp:egress.example:7000`",
+             `udp:egress.example:7000`",
         ),
         (
             "ingress sctp:a:1",
-            "LISTEN: missing; like `seaprox ingress 127.0.0.1:8080 sctp:egress.example:7000 \
+            "LISTEN: missing; like `seaprox ingress 127.0.0.1:8080 udp:egress.example:7000 \
              --insecure`",
         ),
         (
             "ingress :1 a:2",
-            "a:2: not a link: write sctp:HOST:PORT, or seqpacket:/path on one machine",
+            "a:2: not a link: write udp:HOST:PORT, sctp:HOST:PORT, or seqpacket:/path on one machine",
         ),
         (
             "ingress sctp:a:1 sctp:a:1",
@@ -174,6 +185,14 @@ fn refused_in_one_line_that_says_what_to_do() {
             "--link-timeout 299ms: a link's is 300ms to 1h",
         ),
         ("egress sctp::1 a:1 --link-timeout off", "--link-timeout off: a link's is 300ms to 1h"),
+        (
+            "ingress :1 sctp:a:1 --congestion bbr",
+            "--congestion bbr: sctp:a:1 is not udp: leave it out",
+        ),
+        (
+            "egress seqpacket:/x a:1 --congestion cubic",
+            "--congestion cubic: seqpacket:/x is not udp: leave it out",
+        ),
         ("ingress :1 sctp:a:1 --sctp-udp-port 0", "--sctp-udp-port 0: at least 1"),
         (
             "ingress :1 sctp:a:1 --sctp-udp-port 65536",
@@ -184,10 +203,10 @@ fn refused_in_one_line_that_says_what_to_do() {
             "--sctp-udp-port 1: seqpacket:/x is not sctp: leave it out",
         ),
         ("ingress :1 sctp:a:1 --allow a", "--allow: no such option or argument; --help lists them"),
-        ("egress", "<LINK> missing; like `seaprox egress sctp::7000 example.org:80 --insecure`"),
+        ("egress", "<LINK> missing; like `seaprox egress udp::7000 example.org:80 --insecure`"),
         (
             "egress :1 a:1",
-            ":1: not a link: write sctp:HOST:PORT, or seqpacket:/path on one machine",
+            ":1: not a link: write udp:HOST:PORT, sctp:HOST:PORT, or seqpacket:/path on one machine",
         ),
         (
             "egress sctp:a:1 a:1",

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 /// How many hosts a multihomed end may have.
 pub const LINK_HOSTS_MAX: usize = 8;
 
-const KINDS: &str = "write sctp:HOST:PORT, or seqpacket:/path on one machine";
+const KINDS: &str = "write udp:HOST:PORT, sctp:HOST:PORT, or seqpacket:/path on one machine";
 
 /// One end of a link. Invariant: at most [`LINK_HOSTS_MAX`] hosts, each once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +16,15 @@ pub enum Link {
     /// `sctp:HOST:PORT[,HOST..]`: several hosts are one end (multihoming).
     Sctp {
         /// None stands for every address of this machine, `sctp::7000`.
-        hosts: Vec<SctpHost>,
+        hosts: Vec<LinkHost>,
         /// 1..=65535, the same for every host.
+        port: u16,
+    },
+    /// `udp:HOST:PORT`.
+    Udp {
+        /// None stands for every address of this machine, `udp::7000`.
+        host: Option<LinkHost>,
+        /// 1..=65535.
         port: u16,
     },
     /// `seqpacket:/path`, `seqpacket:@abstract`: a unix socket (SOCK_SEQPACKET).
@@ -26,7 +33,7 @@ pub enum Link {
 
 /// One of the hosts of an end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SctpHost {
+pub enum LinkHost {
     /// A host name in its ASCII form, 1..=254 bytes with its final dot.
     Name(String),
     /// An address, with the link's port.
@@ -46,18 +53,22 @@ impl Link {
         if let Some(hosts) = text.strip_prefix(b"sctp:") {
             return read_sctp(str::from_utf8(hosts).map_err(|_| "not UTF-8")?);
         }
-        if text.starts_with(b"udp:") {
-            return Err(format!("links over udp are not in this version yet: {KINDS}"));
+        if let Some(host) = text.strip_prefix(b"udp:") {
+            return read_udp(str::from_utf8(host).map_err(|_| "not UTF-8")?);
         }
         Err(format!("not a link: {KINDS}"))
     }
 
     /// Refuses what cannot be connected to.
     pub fn check_peer(&self) -> Result<(), Refused> {
-        let Link::Sctp { hosts, port } = self else { return Ok(()) };
+        let (kind, hosts, port) = match self {
+            Link::Sctp { hosts, port } => ("sctp", hosts.as_slice(), port),
+            Link::Udp { host, port } => ("udp", host.as_slice(), port),
+            Link::Seqpacket(_) => return Ok(()),
+        };
         if hosts.is_empty() {
             return Err(
-                self.refused(format!("no host: write sctp:NAME:{port}, where the egress is"))
+                self.refused(format!("no host: write {kind}:NAME:{port}, where the egress is"))
             );
         }
         match hosts.iter().find(|host| host.is_unspecified()) {
@@ -68,11 +79,15 @@ impl Link {
 
     /// Refuses what cannot be listened on.
     pub fn check_local(&self) -> Result<(), Refused> {
-        let Link::Sctp { hosts, port } = self else { return Ok(()) };
-        if hosts.iter().any(|host| matches!(host, SctpHost::Name(_))) {
+        let (kind, hosts, port) = match self {
+            Link::Sctp { hosts, port } => ("sctp", hosts.as_slice(), port),
+            Link::Udp { host, port } => ("udp", host.as_slice(), port),
+            Link::Seqpacket(_) => return Ok(()),
+        };
+        if hosts.iter().any(|host| matches!(host, LinkHost::Name(_))) {
             return Err(self.refused(format!(
-                "a name cannot be listened on: write addresses, like sctp:127.0.0.1:{port}, or \
-                 sctp::{port} for every one"
+                "a name cannot be listened on: write addresses, like {kind}:127.0.0.1:{port}, or \
+                 {kind}::{port} for every one"
             )));
         }
         match hosts.iter().find(|host| host.is_unspecified()) {
@@ -88,20 +103,34 @@ impl Link {
     }
 }
 
-impl SctpHost {
-    fn read(host: Host<'_>) -> Read<SctpHost> {
+impl LinkHost {
+    fn read(host: Host<'_>) -> Read<LinkHost> {
         match host {
             Host::Empty => Err("nothing between two commas".into()),
-            Host::Number(address) => Ok(SctpHost::Address(address)),
+            Host::Number(address) => Ok(LinkHost::Address(address)),
             Host::Name(name) => {
                 check_name(name)?;
-                Ok(SctpHost::Name(name.into()))
+                Ok(LinkHost::Name(name.into()))
             }
         }
     }
 
     fn is_unspecified(&self) -> bool {
-        matches!(self, SctpHost::Address(address) if address.ip().is_unspecified())
+        matches!(self, LinkHost::Address(address) if address.ip().is_unspecified())
+    }
+}
+
+fn read_udp(text: &str) -> Read<Link> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("no host: write udp::{text} or udp:127.0.0.1:{text}"));
+    }
+    if text.contains(',') {
+        return Err("udp has one host: several are one end with sctp".into());
+    }
+    match read_host_port(text.as_bytes())? {
+        (Host::Name("*"), port) => Err(format!("write udp::{port} for every address")),
+        (Host::Empty, port) => Ok(Link::Udp { host: None, port }),
+        (host, port) => Ok(Link::Udp { host: Some(LinkHost::read(host)?), port }),
     }
 }
 
@@ -121,7 +150,7 @@ fn read_sctp(text: &str) -> Read<Link> {
                 Some(_) => Err(format!("sctp::{port} is every address already: write it alone")),
             };
         }
-        (host, port) => (SctpHost::read(host)?, port),
+        (host, port) => (LinkHost::read(host)?, port),
     };
     let mut hosts = vec![host];
     for text in others.into_iter().flat_map(|others| others.split(',')) {
@@ -138,9 +167,9 @@ fn read_sctp(text: &str) -> Read<Link> {
 }
 
 /// A host after the first, which has the port for all of them.
-fn read_other(text: &str, port: u16) -> Read<SctpHost> {
+fn read_other(text: &str, port: u16) -> Read<LinkHost> {
     if text.is_empty() {
-        return SctpHost::read(Host::Empty);
+        return LinkHost::read(Host::Empty);
     }
     let bare = text.rsplit_once(']').map_or(text, |(_, behind)| behind);
     if bare.matches(':').count() == 1 {
@@ -149,7 +178,7 @@ fn read_other(text: &str, port: u16) -> Read<SctpHost> {
         ));
     }
     let whole = format!("{text}:{port}");
-    SctpHost::read(read_host_port(whole.as_bytes())?.0)
+    LinkHost::read(read_host_port(whole.as_bytes())?.0)
 }
 
 /// As it is written on the command line, a path that no line may contain escaped.
@@ -157,6 +186,8 @@ impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (hosts, port) = match self {
             Link::Seqpacket(path) => return write!(f, "seqpacket:{path}"),
+            Link::Udp { host: None, port } => return write!(f, "udp::{port}"),
+            Link::Udp { host: Some(host), port } => return write!(f, "udp:{host}:{port}"),
             Link::Sctp { hosts, port } => (hosts, port),
         };
         let Some((first, others)) = hosts.split_first() else { return write!(f, "sctp::{port}") };
@@ -166,14 +197,14 @@ impl fmt::Display for Link {
 }
 
 /// Without the port.
-impl fmt::Display for SctpHost {
+impl fmt::Display for LinkHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SctpHost::Name(name) => f.write_str(name),
-            SctpHost::Address(SocketAddr::V6(v6)) if v6.scope_id() != 0 => {
+            LinkHost::Name(name) => f.write_str(name),
+            LinkHost::Address(SocketAddr::V6(v6)) if v6.scope_id() != 0 => {
                 write!(f, "[{}%{}]", v6.ip(), v6.scope_id())
             }
-            SctpHost::Address(address) => match address.ip() {
+            LinkHost::Address(address) => match address.ip() {
                 IpAddr::V4(ip) => write!(f, "{ip}"),
                 IpAddr::V6(ip) => write!(f, "[{ip}]"),
             },

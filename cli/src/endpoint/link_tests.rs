@@ -8,8 +8,8 @@ fn link(text: &str) -> Result<Link, String> {
 
 fn sctp(hosts: &[&str], port: u16) -> Result<Link, String> {
     let host = |text: &&str| match text.parse::<IpAddr>() {
-        Ok(ip) => SctpHost::Address((ip, port).into()),
-        Err(_) => SctpHost::Name((*text).into()),
+        Ok(ip) => LinkHost::Address((ip, port).into()),
+        Err(_) => LinkHost::Name((*text).into()),
     };
     Ok(Link::Sctp { hosts: hosts.iter().map(host).collect(), port })
 }
@@ -40,16 +40,36 @@ fn each_kind() {
 }
 
 #[test]
+fn one_host_over_udp() {
+    let udp = |host, port| Ok(Link::Udp { host, port });
+    let at = |text: &str| Some(LinkHost::Address(text.parse().unwrap()));
+    assert_eq!(link("udp:peer:7000"), udp(Some(LinkHost::Name("peer".into())), 7000));
+    assert_eq!(link("udp:10.0.0.1:7000"), udp(at("10.0.0.1:7000"), 7000));
+    assert_eq!(link("udp:[::1]:7000"), udp(at("[::1]:7000"), 7000));
+    assert_eq!(link("udp::7000"), udp(None, 7000));
+    for text in ["udp:peer:7000", "udp:10.0.0.1:7000", "udp:[::1]:7000", "udp::7000"] {
+        assert_eq!(link(text).unwrap().to_string(), text);
+    }
+    let local = |text| link(text).unwrap().check_local().map_err(|refused| refused.to_string());
+    assert!(local("udp:peer:7000").unwrap_err().contains("udp::7000 for every one"));
+    assert_eq!((local("udp::7000"), local("udp:[::]:7000")), (Ok(()), Ok(())));
+    let peer = |text| link(text).unwrap().check_peer().map_err(|refused| refused.to_string());
+    assert!(peer("udp::7000").unwrap_err().contains("no host: write udp:NAME:7000"));
+    assert!(peer("udp:0.0.0.0:7000").unwrap_err().contains("nobody's address"));
+    assert_eq!(peer("udp:peer:7000"), Ok(()));
+}
+
+#[test]
 fn refused_with_what_to_write_instead() {
-    let kinds = "write sctp:HOST:PORT, or seqpacket:/path on one machine";
+    let kinds = "write udp:HOST:PORT, sctp:HOST:PORT, or seqpacket:/path on one machine";
     let whole = [
         ("", format!(": not a link: {kinds}")),
         ("peer:7000", format!("peer:7000: not a link: {kinds}")),
         ("tcp:peer:7000", format!("tcp:peer:7000: not a link: {kinds}")),
-        (
-            "udp:peer:7000",
-            format!("udp:peer:7000: links over udp are not in this version yet: {kinds}"),
-        ),
+        ("udp:7000", "udp:7000: no host: write udp::7000 or udp:127.0.0.1:7000".into()),
+        ("udp:peer", "udp:peer: no port: write peer:PORT".into()),
+        ("udp:*:7000", "udp:*:7000: write udp::7000 for every address".into()),
+        ("udp:a:1,b", "udp:a:1,b: udp has one host: several are one end with sctp".into()),
         ("sctp:7000", "sctp:7000: no host: write sctp::7000 or sctp:127.0.0.1:7000".into()),
         ("sctp:peer", "sctp:peer: no port: write peer:PORT".into()),
         ("sctp:*:7000", "sctp:*:7000: write sctp::7000 for every address".into()),
@@ -160,7 +180,7 @@ proptest! {
             match Link::parse(text.as_bytes()) {
                 Ok(link) => prop_assert_eq!(link.check_peer().is_err() && link.check_local().is_err(), matches!(
                     &link,
-                    Link::Sctp { hosts, .. } if hosts.len() > 1 && hosts.iter().any(SctpHost::is_unspecified)
+                    Link::Sctp { hosts, .. } if hosts.len() > 1 && hosts.iter().any(LinkHost::is_unspecified)
                 )),
                 Err(refused) => {
                     prop_assert!(!refused.to_string().chars().any(char::is_control), "{refused}");

@@ -4,12 +4,15 @@ use super::{
     Bounds, SIGNALS, connect_timeout, families, flag, logging, positional, sizes, socket_buffer,
     target, timeouts, value, when_full,
 };
+use crate::args::CONGESTION_DEFAULT;
+use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, Command};
+use seaprox_udp::congestion::Algorithm;
 
 const INGRESS_EXAMPLES: &str = "\
 Examples:
   What comes in at port 8080 goes where the egress says:
-    seaprox ingress 127.0.0.1:8080 sctp:egress.example:7000 --insecure
+    seaprox ingress 127.0.0.1:8080 udp:egress.example:7000 --insecure
   Two ports and a unix socket, to one of the services that the egress offers:
     seaprox ingress :8080 :8081 unix:/run/web.sock sctp:egress.example:7000 --service web --insecure
   Two paths to the same egress, for when one of them fails (multihoming):
@@ -25,7 +28,7 @@ Examples:
 const EGRESS_EXAMPLES: &str = "\
 Examples:
   Everything goes to one place, or to the second if the first cannot be reached:
-    seaprox egress sctp::7000 10.0.0.1:80 10.0.0.2:80 --insecure
+    seaprox egress udp::7000 10.0.0.1:80 10.0.0.2:80 --insecure
   Services, of which an ingress chooses one with --service NAME:
     seaprox egress sctp::7000 --service web=10.0.0.1:80,10.0.0.2:80 --service db=db:5432 --insecure
   Whatever an ingress names with --to, if it is below example.org or in a network:
@@ -46,7 +49,7 @@ Arguments:
 
 const INGRESS_ARGUMENTS: &str = "  \
   <LISTEN>...  Where clients come from: 127.0.0.1:8080, [::]:8080, :8080, unix:/path, fd:3
-  <LINK>       Where the egress is, the last: sctp:host:port[,host..], seqpacket:/path";
+  <LINK>       Where the egress is, the last: udp:host:port, sctp:host:port[,host..], seqpacket:/path";
 
 const INGRESS_ARGUMENTS_LONG: &str = "  \
   <LISTEN>...
@@ -59,7 +62,8 @@ const INGRESS_ARGUMENTS_LONG: &str = "  \
 
   <LINK>
           Where the egress is; the last argument:
-            sctp:host:port        a name or an address, [::1] in brackets; the port is sctp's
+            udp:host:port         a name or an address, [::1] in brackets
+            sctp:host:port        the same; the port is sctp's
             sctp:host:port,host2  with its other addresses, at most 8 in all (multihoming)
             seqpacket:/path       a unix socket on this machine; seqpacket:@name";
 
@@ -97,6 +101,7 @@ pub(super) fn ingress_command(bounds: Bounds) -> Command {
                     kernel cuts them itself they are lost, or it panics (seen in 6.1)",
                 ),
         )
+        .arg(congestion())
         .args(families())
         .args(sizes(bounds))
         .arg(when_full())
@@ -126,6 +131,7 @@ pub(super) fn egress_command(bounds: Bounds) -> Command {
         .arg(insecure())
         .args(offers())
         .arg(link_timeout())
+        .arg(congestion())
         .args(families())
         .args(sizes(bounds))
         .arg(socket_buffer())
@@ -134,12 +140,30 @@ pub(super) fn egress_command(bounds: Bounds) -> Command {
         .args(logging())
 }
 
+fn congestion() -> Arg {
+    Arg::new("congestion")
+        .long("congestion")
+        .value_name("NAME")
+        .hide_possible_values(true)
+        .value_parser(PossibleValuesParser::new(Algorithm::ALL.map(Algorithm::name)))
+        .default_value(CONGESTION_DEFAULT.name())
+        .help("Over udp, share the path as bbr, cubic or newreno does")
+        .long_help(
+            "Over udp, how what this end sends shares the path. bbr goes by the rate at which it\n\
+            arrives, and is not slowed down by a path that loses up to 2 % whatever the load;\n\
+            cubic, like most of TCP, takes any loss for a full path, and is the better neighbour\n\
+            where the path is a short one that others share; newreno is the yardstick",
+        )
+}
+
 fn egress_link() -> Arg {
     positional("LINK")
         .required(true)
-        .help("Where links come in: sctp::7000, sctp:address:port[,address..], seqpacket:/path")
+        .help("Where links come in: udp::7000, udp:address:port, sctp::7000, seqpacket:/path")
         .long_help(
             "Where links come in:\n  \
+            udp::7000                   every address, IPv6 and IPv4\n  \
+            udp:address:port            one of this machine\n  \
             sctp::7000                  every address, IPv6 and IPv4\n  \
             sctp:address:port           one of this machine; sctp:[::]:7000 is IPv6 only\n  \
             sctp:address:port,address2  several of them, at most 8 (multihoming)\n  \

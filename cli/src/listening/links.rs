@@ -1,11 +1,13 @@
-//! Opens the socket at which links come in.
+//! Opens the sockets at which links come in.
 
 use super::{Bound, CannotListen, is_abstract, past_left_over};
 use crate::carriers::endpoint_of;
-use crate::endpoint::{Link, UnixPath};
+use crate::endpoint::{Link, LinkHost, UnixPath};
 use crate::exit::ExitCode;
 use seaprox::sys::Errno;
 use seaprox_sctp::{Association, Seqpacket, Socket};
+use seaprox_udp::socket::{self, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 impl CannotListen {
@@ -18,29 +20,43 @@ impl CannotListen {
     }
 }
 
-/// A socket at which links come in.
+/// Where links come in.
 #[derive(Debug)]
 pub struct LinkListening {
-    /// The socket.
-    pub fd: OwnedFd,
+    /// What listens.
+    pub sockets: LinkSockets,
     path: Option<Bound>,
 }
 
+/// What listens for links.
+#[derive(Debug)]
+pub enum LinkSockets {
+    /// One socket for all threads.
+    One(OwnedFd),
+    /// One for each thread.
+    Udp(Vec<UdpSocket>),
+}
+
 impl LinkListening {
-    /// Opens it.
-    pub fn open(at: &Link, options: &seaprox_sctp::Options) -> Result<LinkListening, CannotListen> {
+    /// Opens it, for so many threads.
+    pub fn open(
+        at: &Link,
+        options: &seaprox_sctp::Options,
+        threads: usize,
+    ) -> Result<LinkListening, CannotListen> {
         let opened = match at {
-            Link::Seqpacket(path) => at_packet_path(path, options),
+            Link::Seqpacket(path) => at_packet_path(path, options).map(LinkSockets::One),
             Link::Sctp { .. } => match endpoint_of(at) {
-                Some(endpoint) => Association::listen(&endpoint, options),
+                Some(endpoint) => Association::listen(&endpoint, options).map(LinkSockets::One),
                 None => Err(Errno::INVAL),
             },
+            Link::Udp { host, port } => at_udp(host.as_ref(), *port, threads),
         };
         let path = match at {
             Link::Seqpacket(path) if !is_abstract(path) => Bound::at(path),
             _ => None,
         };
-        opened.map(|fd| LinkListening { fd, path }).map_err(|errno| match errno {
+        opened.map(|sockets| LinkListening { sockets, path }).map_err(|errno| match errno {
             errno if seaprox_sctp::is_missing(errno) => CannotListen::without_sctp(at),
             errno => CannotListen::because(at, matches!(at, Link::Seqpacket(_)), errno),
         })
@@ -57,4 +73,21 @@ impl Drop for LinkListening {
 fn at_packet_path(path: &UnixPath, options: &seaprox_sctp::Options) -> Result<OwnedFd, Errno> {
     let listen = || Seqpacket::listen(path.as_bytes(), options);
     past_left_over(path, listen, || Seqpacket::connect(path.as_bytes(), options).map(drop))
+}
+
+/// Sockets of one udp port; every address is IPv6 and IPv4, or IPv4 alone where there is no IPv6.
+fn at_udp(host: Option<&LinkHost>, port: u16, threads: usize) -> Result<LinkSockets, Errno> {
+    let options = socket::Options::USUAL;
+    let group = |at| socket::listening_group(at, threads, &options);
+    let sockets = match host {
+        Some(LinkHost::Address(at)) => group(*at),
+        Some(LinkHost::Name(_)) => Err(Errno::INVAL),
+        None => match group(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
+            Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => {
+                group(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
+            }
+            other => other,
+        },
+    };
+    sockets.map(|sockets| LinkSockets::Udp(sockets.into_iter().collect()))
 }

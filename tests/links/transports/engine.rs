@@ -295,6 +295,7 @@ impl<'n, T: Role<'n>> Engine<'n, T> {
             }
             FailReason::ConnectionRefused | FailReason::NameResolution => {}
             FailReason::OutOfDescriptors => {}
+            FailReason::TableFull => assert!(net.lines[line].may_be_refused()),
             _ => panic!("honest ends, and yet: {reason}"),
         }
         self.down.insert(line);

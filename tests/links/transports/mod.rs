@@ -9,11 +9,12 @@ mod story;
 mod users;
 mod waiting;
 
-use crate::wire::Weather;
+use crate::wire::{Disorder, Weather};
 use engine::{Engine, Habits, World};
 use net::{Acceptor, Connector, Faults, Net};
 use seaprox::sim::Random;
 use seaprox::time::Instant;
+use seaprox_proto::carrier::Order;
 use seaprox_proto::dest::{DestOptions, LinkDest};
 use seaprox_proto::link::LinkMemory;
 use seaprox_proto::session::{Config, Role};
@@ -67,7 +68,7 @@ struct Circumstances {
     /// Of the acceptor, and initiators at most.
     links: usize,
     initiators: usize,
-    streams: bool,
+    order: Order,
     is_tight: bool,
     /// Of the acceptor's links.
     channels: u16,
@@ -94,6 +95,7 @@ impl Circumstances {
         let refused = chance(30_000);
         let (open, end) = (1000 + chance(60_000), 1000 + chance(60_000));
         let links = random.between(1, LINKS);
+        let order = random.pick(&[Order::One, Order::Streams, Order::Any, Order::Any]);
         let is_tight = random.below(2) == 0;
         let channels = random.between(1, if is_tight { 6 } else { 8 });
         Circumstances {
@@ -123,14 +125,16 @@ impl Circumstances {
                 connect_millis_max: random.scaled(3000),
             },
             weather: Weather {
+                order,
                 delay_millis: random.scaled(100) as u32 - 1,
                 jitter_millis: random.scaled(64) as u32 - 1,
                 pieces,
                 capacity_bytes: random.between(40, 128) << 10,
+                disorder: Disorder::draw(random),
             },
             links,
             initiators: random.between(1, links),
-            streams: random.below(2) == 0,
+            order,
             is_tight,
             channels: channels as u16,
             sides: [random.between(1, 12), random.between(1, 16)],
@@ -144,7 +148,6 @@ impl Circumstances {
     fn config(&self, role: Role) -> Config {
         Config {
             role,
-            streams: false,
             peer_channels_max: if role == Role::Acceptor { self.channels } else { 0 },
             idle_millis: self.idle_millis,
             opens_per_second_max: self.opens_per_second_max,
@@ -187,7 +190,8 @@ pub(crate) fn run(memories: &mut Memories, seed: u64, is_traced: bool) -> Summar
         println!("{circumstances:#?}");
     }
     let start = (random, circumstances, is_traced);
-    match (circumstances.streams, circumstances.links == 1, circumstances.is_tight) {
+    let shared = circumstances.order == Order::Any;
+    match (shared, circumstances.links == 1, circumstances.is_tight) {
         (true, true, true) => run_in::<true, 1, _, _>(&mut memories.tight, start),
         (true, true, false) => run_in::<true, 1, _, _>(&mut memories.wide, start),
         (true, false, true) => run_in::<true, LINKS, _, _>(&mut memories.tight, start),
@@ -199,7 +203,7 @@ pub(crate) fn run(memories: &mut Memories, seed: u64, is_traced: bool) -> Summar
     }
 }
 
-fn run_in<const STREAMS: bool, const N: usize, const CHANNELS: usize, const CHUNKS: usize>(
+fn run_in<const SHARED: bool, const N: usize, const CHANNELS: usize, const CHUNKS: usize>(
     memories: &mut Links<CHANNELS, CHUNKS>,
     (mut random, circumstances, is_traced): (Random, Circumstances, bool),
 ) -> Summary {
@@ -229,13 +233,13 @@ fn run_in<const STREAMS: bool, const N: usize, const CHANNELS: usize, const CHUN
             connect_millis: 2000,
             seed: number as u32,
         };
-        let connector = Connector::<STREAMS>::new(&net, number);
+        let connector = Connector::<SHARED>::new(&net, number);
         let dest = LinkDest::new(memory.link(0, initiator), connector, options);
         Engine::new(number, dest, &world, circumstances.sides[0])
     });
     let initiators = initiators.collect();
     let memories = memories.acceptor.first_chunk_mut::<N>().expect("at most so many");
-    let source = LinkSource::new(Acceptor::<STREAMS>(&net), memories, acceptor);
+    let source = LinkSource::new(Acceptor::<SHARED>(&net), memories, acceptor);
     let acceptor = Engine::new(LINKS, source, &world, circumstances.sides[1]);
     let mut run =
         Run { initiators, acceptor, world, circumstances, start, rounds_here: 0, rounds: 0 };
@@ -253,11 +257,11 @@ fn run_in<const STREAMS: bool, const N: usize, const CHANNELS: usize, const CHUN
     }
 }
 
-type Initiator<'n, 'm, const STREAMS: bool> = Engine<'n, LinkDest<'m, Connector<'n, STREAMS>>>;
+type Initiator<'n, 'm, const SHARED: bool> = Engine<'n, LinkDest<'m, Connector<'n, SHARED>>>;
 
-struct Run<'n, 'm, const STREAMS: bool, const N: usize> {
-    initiators: Vec<Initiator<'n, 'm, STREAMS>>,
-    acceptor: Engine<'n, LinkSource<'m, Acceptor<'n, STREAMS>, N>>,
+struct Run<'n, 'm, const SHARED: bool, const N: usize> {
+    initiators: Vec<Initiator<'n, 'm, SHARED>>,
+    acceptor: Engine<'n, LinkSource<'m, Acceptor<'n, SHARED>, N>>,
     world: World<'n>,
     circumstances: Circumstances,
     start: Instant,
@@ -266,7 +270,7 @@ struct Run<'n, 'm, const STREAMS: bool, const N: usize> {
     rounds: u64,
 }
 
-impl<const STREAMS: bool, const N: usize> Run<'_, '_, STREAMS, N> {
+impl<const SHARED: bool, const N: usize> Run<'_, '_, SHARED, N> {
     /// Lets everybody have a turn who has reason to; says whether all has come to rest.
     fn round(&mut self) -> bool {
         let calm_at = self.start.after(self.circumstances.wild_millis);

@@ -4,13 +4,17 @@
 //! As epoll does edge-triggered, and no more than that: whoever was told EAGAIN is told once when
 //! that is over, and nobody else is.
 
+mod kernel;
+
+pub(crate) use kernel::Kernel;
+
 use crate::wire::{Weather, Wire};
 use seaprox::address::Address;
 use seaprox::fail::FailReason;
 use seaprox::sim::Random;
-use seaprox::sys::{EVENTS_MAX, Errno, Interest, Peer, RawFd, Ready, Sys, SysEvent, SysResult};
+use seaprox::sys::{Errno, RawFd, Ready};
 use seaprox::time::Instant;
-use seaprox_proto::carrier::{Bounds, Carrier, Received};
+use seaprox_proto::carrier::{Bounds, Carrier, Order, Received, WINDOW_BYTES_MIN};
 use seaprox_proto::dest::{Begun, Connect};
 use seaprox_proto::message::PACKET_BYTES;
 use seaprox_proto::source::Accept;
@@ -50,6 +54,18 @@ struct Here {
     wants_read: bool,
     wants_write: bool,
     full_until: Option<Instant>,
+    /// Without order: when it wants to be polled, since nothing could be sent.
+    poll_at: Option<Instant>,
+}
+
+impl Here {
+    /// Nothing is taken: an event tells when that is over, or without order a poll.
+    fn blocked<const SHARED: bool>(&mut self, now: Instant) {
+        match SHARED {
+            true => self.poll_at = Some(self.full_until.unwrap_or(now).max(now.after(1))),
+            false => self.wants_write = true,
+        }
+    }
 }
 
 /// A carrier, from the beginning of its connecting on.
@@ -63,6 +79,8 @@ pub(crate) struct Line {
     is_refused: bool,
     is_lost: bool,
     pub(crate) accepted_at: Option<Instant>,
+    /// Whoever wants to be accepted asks again then.
+    asks_at: Instant,
     /// What is sent vanishes, and nobody is told.
     pub(crate) is_silent: bool,
 }
@@ -80,6 +98,11 @@ impl Line {
         let late =
             self.accepted_at.is_none_or(|at| at.since(self.begun_at) >= u64::from(idle_millis) / 3);
         self.is_silent || late
+    }
+
+    /// An initiator may be told that there is no vacant link.
+    pub(crate) fn may_be_refused(&self) -> bool {
+        self.accepted_at.is_none()
     }
 
     fn arrived(&self, end: usize, now: Instant) -> bool {
@@ -102,6 +125,9 @@ pub(crate) struct Net {
     weather: Weather,
     pub(crate) lines: Vec<Line>,
     is_listening: bool,
+    /// What came through the one socket of all carriers of the acceptor, for the line that it is for,
+    /// or for who accepts that: everybody else finds nothing.
+    held: Option<usize>,
     pub(crate) packets: u64,
     /// Something happened since it was last looked at.
     pub(crate) went_on: bool,
@@ -117,6 +143,7 @@ impl Net {
             weather,
             lines: Vec::new(),
             is_listening: false,
+            held: None,
             packets: 0,
             went_on: false,
         }
@@ -136,13 +163,37 @@ impl Net {
     /// Who waits to be accepted.
     fn waiting(&self) -> Option<usize> {
         let waits = |line: &Line| {
-            line.accepted_at.is_none() && !line.is_refused && line.connected_at <= self.now
+            line.accepted_at.is_none() && !line.is_refused && line.asks_at <= self.now
         };
         self.lines.iter().position(waits)
     }
 
     pub(crate) fn listener_is_ready(&self) -> bool {
-        self.is_listening && self.waiting().is_some()
+        self.is_listening
+            && (self.waiting().is_some() || self.shares() && self.next_line().is_some())
+    }
+
+    /// Whether the carriers of the acceptor have one socket.
+    fn shares(&self) -> bool {
+        self.weather.order == Order::Any
+    }
+
+    /// The line that what comes next through the one socket is for.
+    fn next_line(&self) -> Option<usize> {
+        let here = |line: &Line| line.accepted_at.is_some() && !line.here[1].dropped;
+        let arrived = |line: &Line| here(line) && line.arrived(1, self.now);
+        self.lines.iter().rposition(arrived).or(self.waiting())
+    }
+
+    /// Whether the next that comes through the one socket is for this line; if not, it is held for
+    /// whose it is.
+    fn is_for(&mut self, line: usize) -> bool {
+        self.held = self.held.or(self.next_line());
+        let is_mine = self.held == Some(line);
+        if is_mine {
+            self.held = None;
+        }
+        is_mine
     }
 
     /// What epoll has to tell one of the ends, once.
@@ -200,7 +251,8 @@ impl Net {
         let instants = lines.flat_map(|line| {
             let full = line.here.iter().map(|here| here.full_until);
             let arrivals = line.wires.iter().map(Wire::next_at);
-            full.chain(arrivals).chain([Some(line.connected_at)])
+            let asks = [Some(line.connected_at), Some(line.asks_at)];
+            full.chain(arrivals).chain(asks)
         });
         instants.flatten().filter(|&at| at > self.now).min()
     }
@@ -232,16 +284,18 @@ impl Net {
         let (now, most) = (self.now, self.faults.connect_millis_max);
         let millis = if self.calm { 1 } else { self.random.scaled(most) as u32 - 1 };
         let is_refused = self.maybe(self.faults.refused);
-        let fresh = || Here { fresh: true, ..Here::default() };
+        let fresh = || Here { fresh: !self.shares(), ..Here::default() };
+        let here = [fresh(), fresh()];
         self.lines.push(Line {
             wires: [Wire::new(self.weather), Wire::new(self.weather)],
-            here: [fresh(), fresh()],
+            here,
             initiator,
             begun_at: now,
             connected_at: now.after(millis),
             is_refused,
             is_lost: false,
             accepted_at: None,
+            asks_at: now.after(millis),
             is_silent: false,
         });
         self.lines.len() - 1
@@ -272,26 +326,31 @@ pub(crate) fn line_of(address: Address) -> Option<usize> {
 const SENT_BYTES_MAX: usize = PACKET_BYTES / 2;
 
 /// One end's hold on a line.
-pub(crate) struct Hold<'n, const STREAMS: bool> {
+pub(crate) struct Hold<'n, const SHARED: bool> {
     net: &'n RefCell<Net>,
     line: usize,
     end: usize,
 }
 
-impl<const STREAMS: bool> Drop for Hold<'_, STREAMS> {
+impl<const SHARED: bool> Drop for Hold<'_, SHARED> {
     fn drop(&mut self) {
-        let here = &mut self.net.borrow_mut().lines[self.line].here[self.end];
+        let net = &mut *self.net.borrow_mut();
+        let here = &mut net.lines[self.line].here[self.end];
         (here.dropped, here.own) = (true, None);
+        if self.end == 1 {
+            net.held = net.held.filter(|&line| line != self.line);
+        }
     }
 }
 
-impl<const STREAMS: bool> Carrier for Hold<'_, STREAMS> {
+impl<const SHARED: bool> Carrier for Hold<'_, SHARED> {
     fn bounds(&self) -> Bounds {
-        Bounds { streams: STREAMS, sent_bytes_max: SENT_BYTES_MAX, ..Bounds::ORDERED }
+        let order = self.net.borrow().weather.order;
+        Bounds { order, sent_bytes_max: SENT_BYTES_MAX, ..Bounds::ORDERED }
     }
 
-    fn fd(&self) -> RawFd {
-        fd_of(self.line, self.end)
+    fn fd(&self) -> Option<RawFd> {
+        (!SHARED || self.end == 0).then_some(fd_of(self.line, self.end))
     }
 
     fn send(&mut self, stream: u16, packet: &[u8]) -> Result<(), Errno> {
@@ -313,7 +372,7 @@ impl<const STREAMS: bool> Carrier for Hold<'_, STREAMS> {
         let here = &mut line.here[self.end];
         here.full_until = here.full_until.filter(|&at| at > now).or(until);
         if here.full_until.is_some() || !line.wires[self.end].send(stream, packet, now, random) {
-            here.wants_write = true;
+            here.blocked::<SHARED>(now);
             return Err(Errno::AGAIN);
         }
         net.packets += 1;
@@ -321,9 +380,68 @@ impl<const STREAMS: bool> Carrier for Hold<'_, STREAMS> {
         Ok(())
     }
 
+    fn window(&mut self) -> usize {
+        let net = &mut *self.net.borrow_mut();
+        if !SHARED {
+            return usize::MAX;
+        }
+        if net.maybe(net.faults.full) {
+            let until = net.now.after(net.random.scaled(net.faults.full_millis_max) as u32);
+            let here = &mut net.lines[self.line].here[self.end];
+            here.full_until = Some(until);
+            here.blocked::<SHARED>(net.now);
+            return WINDOW_BYTES_MIN - 1;
+        }
+        net.random.pick(&[WINDOW_BYTES_MIN, 5000, usize::MAX])
+    }
+
+    fn handled(&mut self, kept: bool) {
+        let net = &mut *self.net.borrow_mut();
+        net.lines[self.line].wires[1 - self.end].handled(kept, net.now, &mut net.random);
+    }
+
+    fn poll(&mut self) -> Result<Ready, FailReason> {
+        let net = &mut *self.net.borrow_mut();
+        let line = &mut net.lines[self.line];
+        if SHARED && (line.is_over(self.end) || line.here[self.end].restarted) {
+            return Err(FailReason::LinkDown);
+        }
+        let has_room = line.wires[self.end].has_room();
+        let here = &mut line.here[self.end];
+        let is_full = here.full_until.is_some_and(|at| at > net.now);
+        if here.poll_at.is_none_or(|at| at > net.now) {
+            return Ok(Ready::default());
+        }
+        here.poll_at = (is_full || !has_room).then(|| net.now.after(1));
+        Ok(Ready { writable: here.poll_at.is_none(), ..Ready::default() })
+    }
+
+    fn timeout(&self) -> Option<Instant> {
+        let net = self.net.borrow();
+        let line = &net.lines[self.line];
+        let here = &line.here[self.end];
+        if !SHARED {
+            return None;
+        }
+        match here.said_up {
+            false if self.end == 0 => Some(line.connected_at),
+            _ if line.is_over(self.end) || here.restarted => Some(net.now),
+            _ => here.poll_at,
+        }
+    }
+
+    fn is_flushed(&self) -> bool {
+        let line = &self.net.borrow().lines[self.line];
+        !SHARED || !line.is_alive() || line.wires[self.end].is_empty()
+    }
+
     fn receive(&mut self, room: &mut [u8]) -> Result<Received, Errno> {
         let net = &mut *self.net.borrow_mut();
         net.no_memory()?;
+        if SHARED && self.end == 1 && net.lines[self.line].here[1].said_up && !net.is_for(self.line)
+        {
+            return Err(Errno::AGAIN);
+        }
         let Net { lines, random, now, went_on, .. } = net;
         let line = &mut lines[self.line];
         let here = &mut line.here[self.end];
@@ -350,20 +468,20 @@ impl<const STREAMS: bool> Carrier for Hold<'_, STREAMS> {
 }
 
 /// How an initiator's carrier is connected.
-pub(crate) struct Connector<'n, const STREAMS: bool> {
+pub(crate) struct Connector<'n, const SHARED: bool> {
     net: &'n RefCell<Net>,
     initiator: usize,
     line: Option<usize>,
 }
 
-impl<'n, const STREAMS: bool> Connector<'n, STREAMS> {
+impl<'n, const SHARED: bool> Connector<'n, SHARED> {
     pub(crate) fn new(net: &'n RefCell<Net>, initiator: usize) -> Self {
         Connector { net, initiator, line: None }
     }
 }
 
-impl<'n, const STREAMS: bool> Connect for Connector<'n, STREAMS> {
-    type Carrier = Hold<'n, STREAMS>;
+impl<'n, const SHARED: bool> Connect for Connector<'n, SHARED> {
+    type Carrier = Hold<'n, SHARED>;
 
     fn begin(&mut self) -> Begun<Self::Carrier> {
         let net = &mut *self.net.borrow_mut();
@@ -377,11 +495,11 @@ impl<'n, const STREAMS: bool> Connect for Connector<'n, STREAMS> {
         Begun::Carrier(Hold { net: self.net, line, end: 0 })
     }
 
-    fn finish(&mut self, carrier: &mut Self::Carrier) -> Result<bool, Errno> {
+    fn finish(&mut self, carrier: &mut Self::Carrier) -> Result<bool, FailReason> {
         let net = &mut *self.net.borrow_mut();
         let line = &net.lines[carrier.line];
         match line.connected_at <= net.now {
-            true if line.is_refused => Err(Errno::CONNREFUSED),
+            true if line.is_refused => Err(FailReason::ConnectionRefused),
             connected => Ok(connected),
         }
     }
@@ -392,103 +510,42 @@ impl<'n, const STREAMS: bool> Connect for Connector<'n, STREAMS> {
 }
 
 /// Where the acceptor's carriers come from.
-pub(crate) struct Acceptor<'n, const STREAMS: bool>(pub(crate) &'n RefCell<Net>);
+pub(crate) struct Acceptor<'n, const SHARED: bool>(pub(crate) &'n RefCell<Net>);
 
-impl<'n, const STREAMS: bool> Accept for Acceptor<'n, STREAMS> {
-    type Carrier = Hold<'n, STREAMS>;
+impl<'n, const SHARED: bool> Accept for Acceptor<'n, SHARED> {
+    type Carrier = Hold<'n, SHARED>;
 
     fn fd(&self) -> RawFd {
         LISTENER
     }
 
-    fn accept(&mut self) -> Result<(Self::Carrier, Address), Errno> {
+    fn is_shared(&self) -> bool {
+        SHARED
+    }
+
+    fn accept(&mut self, refused: Option<FailReason>) -> Result<(Self::Carrier, Address), Errno> {
         let net = &mut *self.0.borrow_mut();
         if net.maybe(net.faults.no_memory) {
             return Err(net.random.pick(&[Errno::MFILE, Errno::CONNABORTED]));
         }
-        let line = net.waiting().ok_or(Errno::AGAIN)?;
+        let held = net.held.filter(|&line| net.lines[line].accepted_at.is_none());
+        let line = held.or(net.waiting()).ok_or(Errno::AGAIN)?;
+        if SHARED && !net.is_for(line) {
+            return Err(Errno::AGAIN);
+        }
+        assert!(SHARED || refused.is_none(), "nobody looks for who is not wanted");
+        if refused.is_some() {
+            net.lines[line].asks_at = net.now.after(50);
+            return Err(Errno::AGAIN);
+        }
         net.lines[line].accepted_at = Some(net.now);
         net.went_on = true;
         Ok((Hold { net: self.0, line, end: 1 }, address_of(line)))
     }
 
+    fn is_waiting(&self) -> bool {
+        self.0.borrow().held.is_some()
+    }
+
     fn end(&mut self) {}
-}
-
-/// The few system calls transports make that have no descriptors but carriers.
-#[derive(Clone, Copy)]
-pub(crate) struct Kernel<'n>(pub(crate) &'n RefCell<Net>);
-
-macro_rules! unused {
-    ($(fn $name:ident($($argument:ty),*) $(-> $result:ty)?;)*) => {
-        $(fn $name(self, $(_: $argument),*) $(-> $result)? {
-            unreachable!("nobody calls {}", stringify!($name))
-        })*
-    };
-}
-
-impl Sys for Kernel<'_> {
-    unused! {
-        fn now() -> Instant;
-        fn epoll_modify(RawFd, RawFd, Interest, u64) -> SysResult<()>;
-        fn epoll_wait(RawFd, &mut [SysEvent; EVENTS_MAX], Option<u32>) -> SysResult<usize>;
-        fn ring(RawFd);
-        fn hush(RawFd);
-        fn accept(RawFd) -> SysResult<(RawFd, Address)>;
-        fn stop_listening(RawFd);
-        fn socket(&Peer<'_>) -> SysResult<RawFd>;
-        fn connect(RawFd, &Peer<'_>) -> SysResult<()>;
-        fn take_error(RawFd) -> SysResult<()>;
-        fn local_address(RawFd) -> SysResult<Address>;
-        fn peer_address(RawFd) -> SysResult<Address>;
-        fn set_nodelay(RawFd) -> SysResult<()>;
-        fn set_keepalive(RawFd, u32, u32, u32) -> SysResult<()>;
-        fn set_buffers(RawFd, usize) -> SysResult<()>;
-        fn set_nonblocking(RawFd) -> SysResult<()>;
-        fn recv(RawFd, &mut [u8]) -> SysResult<usize>;
-        fn peek(RawFd, &mut [u8]) -> SysResult<usize>;
-        fn send(RawFd, &[u8]) -> SysResult<usize>;
-        fn shutdown_write(RawFd) -> SysResult<()>;
-        fn reset_on_close(RawFd);
-        fn unacknowledged(RawFd) -> SysResult<usize>;
-        fn pipe(usize) -> SysResult<(RawFd, RawFd, usize)>;
-        fn write_pipe(RawFd, &[u8]) -> SysResult<usize>;
-        fn splice(RawFd, RawFd, usize) -> SysResult<usize>;
-    }
-
-    fn close(self, fd: RawFd) {
-        assert!(fd < LISTENER, "closed by somebody else");
-    }
-
-    fn epoll_create(self) -> SysResult<RawFd> {
-        Ok(1)
-    }
-
-    fn eventfd(self) -> SysResult<RawFd> {
-        Ok(2)
-    }
-
-    fn epoll_add(self, _: RawFd, fd: RawFd, _: Interest, token: u64) -> SysResult<()> {
-        let net = &mut *self.0.borrow_mut();
-        if fd >= LISTENER && net.maybe(net.faults.no_memory) {
-            return Err(Errno::NOMEM);
-        }
-        if fd == LISTENER {
-            assert!(!net.is_listening, "listens twice");
-            net.is_listening = true;
-        } else if fd > LISTENER {
-            let place = (fd - CARRIERS_FROM) as usize;
-            // Below the bits that say which transport's it is.
-            let own = (token >> 32) as u32 & ((1 << 30) - 1);
-            net.lines[place / 2].here[place % 2].own = Some(own);
-        }
-        Ok(())
-    }
-
-    fn epoll_delete(self, _: RawFd, fd: RawFd) -> SysResult<()> {
-        let net = &mut *self.0.borrow_mut();
-        assert!(fd == LISTENER && net.is_listening, "{fd} was not registered");
-        net.is_listening = false;
-        Ok(())
-    }
 }

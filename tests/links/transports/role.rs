@@ -1,13 +1,13 @@
 //! What the worker asks of a transport that is a source, or a dest, in one set of verbs.
 
-use super::net::{Connector, Kernel};
+use super::net::Kernel;
 use super::story::OPENER;
 use seaprox::address::Address;
 use seaprox::side::{Handle, SideKey};
 use seaprox::sim::Caller;
 use seaprox::sys::Errno;
 use seaprox::transport::{Cause, Desk, Dest, Source, Step, Transport};
-use seaprox_proto::dest::LinkDest;
+use seaprox_proto::dest::{Connect, LinkDest};
 use seaprox_proto::source::{Accept, LinkSource};
 use seaprox_proto::wanted::Wanted;
 
@@ -27,7 +27,7 @@ pub(super) trait Role<'n>: Transport<Kernel<'n>> {
     fn admit(&mut self, desk: &mut Desk<'_, Kernel<'n>>) -> Result<(), Errno>;
 }
 
-impl<'n, const STREAMS: bool> Role<'n> for LinkDest<'_, Connector<'n, STREAMS>> {
+impl<'n, A: Connect> Role<'n> for LinkDest<'_, A> {
     const END: usize = OPENER;
 
     fn is_open(&self) -> bool {

@@ -2,7 +2,7 @@
 //! is told is judged at once against what the other end did.
 
 use super::engine::World;
-use crate::story::contents;
+use crate::contents::contents;
 use seaprox::fail::FailReason;
 use seaprox::time::Instant;
 

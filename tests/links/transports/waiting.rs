@@ -1,13 +1,14 @@
 //! Connections that wait for the carrier to take their OPEN.
 
 use super::net::{Acceptor, Connector, Faults, Kernel, LISTENER, Net, fd_of};
-use crate::wire::Weather;
+use crate::wire::{Disorder, Weather};
 use seaprox::address::Address;
 use seaprox::side::SideKey;
 use seaprox::sim::Caller;
 use seaprox::sys::{RawFd, Ready};
 use seaprox::time::Instant;
 use seaprox::transport::{Cause, Step, Transport};
+use seaprox_proto::carrier::Order;
 use seaprox_proto::dest::{DestOptions, LinkDest};
 use seaprox_proto::link::LinkMemory;
 use seaprox_proto::session::{Config, Role};
@@ -29,11 +30,16 @@ fn any_number_may_wait_for_room_that_want_the_usual_target() {
         refused: 0,
         connect_millis_max: 1,
     };
-    let weather =
-        Weather { delay_millis: 0, jitter_millis: 0, pieces: 0, capacity_bytes: 64 << 10 };
+    let weather = Weather {
+        order: Order::Streams,
+        delay_millis: 0,
+        jitter_millis: 0,
+        pieces: 0,
+        capacity_bytes: 64 << 10,
+        disorder: Disorder { lost: 0, copied: 0, cut: 0, later_millis: 1 },
+    };
     let config = |role| Config {
         role,
-        streams: false,
         peer_channels_max: 64,
         idle_millis: 10_000,
         opens_per_second_max: 1000,
@@ -48,11 +54,11 @@ fn any_number_may_wait_for_room_that_want_the_usual_target() {
         DestOptions { wanted: Wanted::DEFAULT, wait_millis: 0, connect_millis: 2000, seed: 1 };
     let mut dest = LinkDest::new(
         near.link(0, config(Role::Initiator)),
-        Connector::<true>::new(&net, 0),
+        Connector::<false>::new(&net, 0),
         options,
     );
     let mut source =
-        LinkSource::new(Acceptor::<true>(&net), std::array::from_mut(far), config(Role::Acceptor));
+        LinkSource::new(Acceptor::<false>(&net), std::array::from_mut(far), config(Role::Acceptor));
     let mut caller = Caller::new(Kernel(&net), now).expect("it always gives one");
     for _ in 0..10 {
         now = now.after(10);

@@ -1,53 +1,109 @@
 //! The seam to whatever moves packets between two seaprox: a socket, or a simulated one. Knows no
 //! message. Every call is non-blocking.
 //!
-//! Invariant: a packet is sent and received whole, once and unchanged, and packets of one stream
-//! arrive in the order they were sent in; or the carrier says that it is gone.
+//! Invariant: a packet arrives as it was sent, in the [`Order`] that was said, or the carrier says
+//! that it is gone.
 
 use crate::message::{CHANNELS_MAX, PACKET_BYTES};
-use seaprox::sys::{Errno, RawFd};
+use seaprox::fail::FailReason;
+use seaprox::sys::{Errno, RawFd, Ready};
+use seaprox::time::Instant;
+
+/// In which order packets arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// As they were sent, once each: there is one stream, 0 (SOCK_SEQPACKET).
+    One,
+    /// As they were sent within a stream, once each; a packet is of one stream (SCTP).
+    Streams,
+    /// In any, and perhaps more than once; none is lost. The messages of a packet may arrive in other
+    /// packets than they were sent in, and bytes of a channel in other pieces. There is one stream,
+    /// 0 (UDP).
+    Any,
+}
 
 /// What a carrier can do, once it is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Whether packets travel on streams that are not ordered among each other (SCTP); then a
-    /// packet is of one stream. Without streams there is only stream 0.
-    pub streams: bool,
+    /// In which order packets arrive.
+    pub order: Order,
     /// How many channels each end may open: there may be fewer streams than were asked for.
     pub channels_max: u16,
-    /// The longest packet that is to be sent, in bytes: at most [`PACKET_BYTES`], and enough for any
-    /// control message.
+    /// The longest packet that is to be sent, in bytes: at most [`PACKET_BYTES`], and at least
+    /// [`WINDOW_BYTES_MIN`].
     pub sent_bytes_max: usize,
 }
 
 impl Bounds {
     /// Of one stream for everything.
     pub const ORDERED: Bounds =
-        Bounds { streams: false, channels_max: CHANNELS_MAX, sent_bytes_max: PACKET_BYTES };
+        Bounds { order: Order::One, channels_max: CHANNELS_MAX, sent_bytes_max: PACKET_BYTES };
 }
 
-/// Moves packets.
+/// With a smaller window nothing is sent: enough for any control message.
+pub const WINDOW_BYTES_MIN: usize = 512;
+
+/// Moves packets. What has a default is for carriers that are more than a socket: that repeat what
+/// was lost and hold back what the network cannot take yet.
 pub trait Carrier {
     /// What it can do; asked once, when it is connected.
     fn bounds(&self) -> Bounds;
 
-    /// The descriptor, to be registered edge-triggered for reading and writing.
-    fn fd(&self) -> RawFd;
+    /// The descriptor, to be registered edge-triggered for reading and writing. `None`: it has none of
+    /// its own, many share their listener's ([`crate::source::Accept::is_shared`]).
+    fn fd(&self) -> Option<RawFd>;
 
     /// Sends a whole packet on a stream, or nothing.
     ///
     /// # Errors
-    /// EAGAIN: there is no room now; the descriptor will become writable. Any other: the carrier is
-    /// of no more use.
+    /// EAGAIN: there is no room now; the descriptor will become writable, or [`Carrier::poll`] will say
+    /// so. Any other: the carrier is of no more use.
     fn send(&mut self, stream: u16, packet: &[u8]) -> Result<(), Errno>;
 
     /// Receives the next piece of a packet into `room`, which has room for the rest of a packet of
     /// the greatest size: see [`Demarcator::room`](crate::demarcator::Demarcator::room).
     ///
     /// # Errors
-    /// EAGAIN: there is nothing now; the descriptor will become readable. Any other: the carrier is
-    /// of no more use.
+    /// EAGAIN: there is nothing now; the descriptor will become readable, or [`Carrier::poll`] will say
+    /// so. Any other: the carrier is of no more use.
     fn receive(&mut self, room: &mut [u8]) -> Result<Received, Errno>;
+
+    /// How many bytes may be sent now. Asked when a packet is begun, which is then kept within it;
+    /// less than [`WINDOW_BYTES_MIN`] is as EAGAIN from [`Carrier::send`].
+    fn window(&mut self) -> usize {
+        usize::MAX
+    }
+
+    /// The packet that was received last has been read. `kept`: it need not come again; else it is to be
+    /// as if it had been lost. Said once for each packet, before the next is received.
+    fn handled(&mut self, kept: bool) {
+        let _ = kept;
+    }
+
+    /// Does what time and arrivals ask for; says whether there is room to send or something to
+    /// receive now. Called at least once in each turn in which the link has a turn, and again after
+    /// packets were received.
+    ///
+    /// # Errors
+    /// The carrier is of no more use, and why.
+    fn poll(&mut self) -> Result<Ready, FailReason> {
+        Ok(Ready::default())
+    }
+
+    /// When it wants to be polled, though nothing may have arrived. While it is being connected:
+    /// when [`crate::dest::Connect::finish`] is to be called.
+    fn timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// The turn is over: what it owes by itself (acknowledgements) goes out now. Also said before a
+    /// carrier that is of no more use is dropped.
+    fn flush(&mut self) {}
+
+    /// Whether all that was sent has arrived, as far as can be known.
+    fn is_flushed(&self) -> bool {
+        true
+    }
 }
 
 /// What a carrier received.

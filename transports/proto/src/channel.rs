@@ -5,6 +5,7 @@
 //! were never touched.
 
 use crate::pool::Queue;
+use crate::ranges::Ranges;
 use core::ops::BitOr;
 
 /// A channel's place in the session: twice its slot, and 1 more if it was opened by this end.
@@ -47,6 +48,8 @@ impl Flags {
     pub(crate) const STOP_RECEIVED: Flags = Flags(1 << 8);
     pub(crate) const DONE_RECEIVED: Flags = Flags(1 << 9);
     pub(crate) const STOP_SENT: Flags = Flags(1 << 10);
+    /// Of the far end, whose OPEN is still under way: nobody's as yet.
+    pub(crate) const EARLY: Flags = Flags(1 << 11);
     // What is owed to the far end.
     pub(crate) const OWES_OPENED: Flags = Flags(1 << 16);
     pub(crate) const OWES_CREDIT: Flags = Flags(1 << 17);
@@ -97,18 +100,20 @@ pub(crate) struct Channel {
     /// What the user noted.
     pub(crate) user: u32,
     pub(crate) flags: Flags,
-    /// Offset of the next byte that arrives.
+    /// Offset of the next byte that arrives in order.
     pub(crate) received: u32,
     /// Offset of the next byte to be delivered or dropped. Those between are in the queue, or in the
     /// user's hands.
     pub(crate) consumed: u32,
-    /// The first offset the far end may not send.
+    /// The first offset the far end may not send; after its last word, the end of what it sent.
     pub(crate) granted: u32,
     /// When that was last raised: milliseconds, the low 32 bits.
     pub(crate) granted_at: u32,
     /// How far `granted` is to be ahead of `consumed`.
     pub(crate) window: u32,
     pub(crate) queue: Queue,
+    /// What has arrived beyond the first gap, and is in the queue too.
+    pub(crate) ranges: Ranges,
     /// Offset of the next byte to be sent.
     pub(crate) sent: u32,
     /// The first offset that may not be sent.
@@ -143,6 +148,7 @@ impl Channel {
         granted_at: 0,
         window: 0,
         queue: Queue::EMPTY,
+        ranges: Ranges::NONE,
         sent: 0,
         sendable: 0,
         reserved: 0,
@@ -155,13 +161,21 @@ impl Channel {
         links: [Link { previous: 0, next: 0 }; 2],
     };
 
-    /// Bytes that were received and neither delivered nor dropped.
+    /// Bytes that were received in order and neither delivered nor dropped.
     pub(crate) fn unconsumed(&self) -> u32 {
         self.received.wrapping_sub(self.consumed)
     }
 
+    /// The far end has said its last word, and every byte before it has arrived.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.flags.any(Flags::LAST_RECEIVED) && self.received == self.granted
+    }
+
     /// Whether anything is owed that may be said now.
     pub(crate) fn owes(&self, is_ours: bool) -> bool {
+        if self.flags.has(Flags::EARLY) {
+            return false;
+        }
         let mut owed = Flags::OWES_ANY;
         // Nothing but a refusal comes before OPENED.
         if !is_ours && !self.flags.any(Flags::OPENED | Flags::OWES_OPENED) {

@@ -10,7 +10,7 @@ use crate::wanted::Wanted;
 use seaprox::address::Address;
 use seaprox::fail::FailReason;
 use seaprox::side::{Handle, SideKey};
-use seaprox::sys::{Errno, RawFd, Ready, Sys};
+use seaprox::sys::{RawFd, Ready, Sys};
 use seaprox::time::Instant;
 use seaprox::transport::{Cause, Desk, Dest, Dial, Event, Lent, Notice, Room, Step, Transport};
 
@@ -22,11 +22,12 @@ pub trait Connect {
     /// Begins to connect a new carrier.
     fn begin(&mut self) -> Begun<Self::Carrier>;
 
-    /// The descriptor of a carrier that was begun is ready: whether it is connected now.
+    /// The descriptor of a carrier that was begun is ready, or it is time ([`Carrier::timeout`]): whether
+    /// it is connected now.
     ///
     /// # Errors
     /// It cannot be.
-    fn finish(&mut self, carrier: &mut Self::Carrier) -> Result<bool, Errno>;
+    fn finish(&mut self, carrier: &mut Self::Carrier) -> Result<bool, FailReason>;
 
     /// Where it leads.
     fn peer(&self) -> Address;
@@ -179,17 +180,20 @@ impl<'m, A: Connect> LinkDest<'m, A> {
             Stage::Down(at) => match self.connect.begin() {
                 Begun::Waiting => *at = now.after(LOOKUP_MILLIS),
                 Begun::Failed(reason) => self.down(reason, now),
-                Begun::Carrier(carrier) => match desk.poller.add_dest_own(carrier.fd(), 0) {
-                    Ok(()) => {
-                        let until = now.after(self.options.connect_millis);
-                        // Ready at once, should it be connected already.
-                        self.stage = Stage::Connecting(carrier, until, true);
+                Begun::Carrier(carrier) => {
+                    match carrier.fd().map(|fd| desk.poller.add_dest_own(fd, 0)) {
+                        None | Some(Ok(())) => {
+                            let until = now.after(self.options.connect_millis);
+                            // Ready at once, should it be connected already.
+                            self.stage = Stage::Connecting(carrier, until, true);
+                        }
+                        Some(Err(_)) => self.down(FailReason::OutOfDescriptors, now),
                     }
-                    Err(_) => self.down(FailReason::OutOfDescriptors, now),
-                },
+                }
             },
             Stage::Connecting(carrier, until, ready) => {
-                let finished = match core::mem::take(ready) {
+                let is_due = carrier.timeout().is_some_and(|at| at <= now);
+                let finished = match core::mem::take(ready) || is_due {
                     true => self.connect.finish(carrier),
                     false => Ok(false),
                 };
@@ -197,7 +201,7 @@ impl<'m, A: Connect> LinkDest<'m, A> {
                     Ok(true) => None,
                     Ok(false) if now < *until => return,
                     Ok(false) => Some(FailReason::TimedOut),
-                    Err(errno) => Some(reason_of(errno)),
+                    Err(reason) => Some(reason),
                 };
                 let linked = core::mem::replace(&mut self.stage, Stage::Linked);
                 let Stage::Connecting(carrier, ..) = linked else { return };
@@ -255,23 +259,13 @@ impl<'m, A: Connect> LinkDest<'m, A> {
     }
 }
 
-/// What an error in connecting means.
-fn reason_of(errno: Errno) -> FailReason {
-    match errno {
-        Errno::CONNREFUSED => FailReason::ConnectionRefused,
-        Errno::TIMEDOUT => FailReason::TimedOut,
-        Errno::HOSTUNREACH | Errno::NETUNREACH => FailReason::Unreachable,
-        _ => FailReason::Other,
-    }
-}
-
 impl<K: Sys, A: Connect> Transport<K> for LinkDest<'_, A> {
     const PROMPT: bool = true;
     const LENDS: bool = true;
 
     fn ready(&mut self, _: u32, fd: RawFd, ready: Ready) {
         match &mut self.stage {
-            Stage::Connecting(carrier, _, is_ready) if carrier.fd() == fd => *is_ready = true,
+            Stage::Connecting(carrier, _, is_ready) if carrier.fd() == Some(fd) => *is_ready = true,
             Stage::Linked if self.link.fd() == Some(fd) => self.link.ready(ready),
             // Of a carrier that is gone.
             _ => {}
@@ -346,7 +340,9 @@ impl<K: Sys, A: Connect> Transport<K> for LinkDest<'_, A> {
         let stage = match &self.stage {
             Stage::Down(at) => Some(*at),
             Stage::Connecting(_, _, true) => Some(at_once),
-            Stage::Connecting(_, until, false) => Some(*until),
+            Stage::Connecting(carrier, until, false) => {
+                Some(carrier.timeout().map_or(*until, |at| at.min(*until)))
+            }
             Stage::Linked => None,
         };
         let patience = match (self.down_since, self.out_of_patience) {

@@ -17,6 +17,7 @@ pub mod dest;
 pub mod link;
 pub mod message;
 pub mod pool;
+mod ranges;
 pub mod schedule;
 pub mod session;
 pub mod source;

@@ -9,12 +9,13 @@
 
 mod number;
 mod receive;
+mod send;
 
 pub use number::{LINKS_MAX, link_of};
 
-use crate::carrier::{Bounds, Carrier};
+use crate::carrier::{Bounds, Carrier, Order};
 use crate::demarcator::Demarcator;
-use crate::message::{DATA_HEADER_BYTES, PACKET_BYTES, Target};
+use crate::message::{OFFSET_HEADER_BYTES, PACKET_BYTES, Target};
 use crate::session::{Config, Ended, Memory, Refused, Session, Slot};
 use crate::wanted::Wanted;
 use core::net::SocketAddr;
@@ -23,7 +24,7 @@ use number::{epoch_after, epoch_of, slot_of};
 use seaprox::address::Address;
 use seaprox::fail::FailReason;
 use seaprox::side::{Handle, SideKey};
-use seaprox::sys::{Errno, RawFd, Ready};
+use seaprox::sys::{RawFd, Ready};
 use seaprox::time::Instant;
 use seaprox::transport::{Lent, Room};
 
@@ -33,8 +34,11 @@ const PACKETS_PER_TURN: u32 = 32;
 /// After how long it is tried again what the kernel had no memory for: no event tells.
 const STARVED_MILLIS: u32 = 10;
 
+/// How long a carrier that repeats what was lost is waited for when the link was closed.
+const LINGER_MILLIS: u32 = 1000;
+
 /// A packet with less room than this goes out rather than being filled further.
-const ROOM_BYTES_MIN: usize = DATA_HEADER_BYTES + 512;
+const ROOM_BYTES_MIN: usize = OFFSET_HEADER_BYTES + 512;
 
 /// All that one link ever uses. All zeroes: it belongs in a static, and pages of it are touched only
 /// as they are used.
@@ -71,7 +75,13 @@ impl<const CHANNELS: usize, const CHUNKS: usize> LinkMemory<CHANNELS, CHUNKS> {
             grave: None,
             peer: Address::UNKNOWN,
             untold: None,
-            outgoing: Outgoing { packet: &mut self.outgoing, filled: 0, stream: 0, blocked: false },
+            outgoing: Outgoing {
+                packet: &mut self.outgoing,
+                filled: 0,
+                limit: 0,
+                stream: 0,
+                blocked: false,
+            },
             incoming: Incoming {
                 buffer: &mut self.incoming,
                 demarcator: Demarcator::new(),
@@ -81,9 +91,13 @@ impl<const CHANNELS: usize, const CHUNKS: usize> LinkMemory<CHANNELS, CHUNKS> {
             },
             budget: PACKETS_PER_TURN,
             readable: false,
+            has_received: false,
+            is_polled: false,
             starved_until: None,
+            lingers_until: None,
             dead: None,
             wanted: Wanted::DEFAULT,
+            early: None,
             now: Instant::from_millis(0),
         }
     }
@@ -93,6 +107,8 @@ impl<const CHANNELS: usize, const CHUNKS: usize> LinkMemory<CHANNELS, CHUNKS> {
 struct Outgoing<'m> {
     packet: &'m mut [u8; PACKET_BYTES],
     filled: usize,
+    /// It is to be no longer than this.
+    limit: usize,
     stream: u16,
     /// The carrier did not take it.
     blocked: bool,
@@ -130,7 +146,7 @@ pub enum Told {
 }
 
 /// A session on a carrier.
-pub struct Link<'m, C> {
+pub struct Link<'m, C: Carrier> {
     session: Session<'m>,
     number: u32,
     /// How many times it died.
@@ -148,12 +164,20 @@ pub struct Link<'m, C> {
     budget: u32,
     /// The carrier may have something.
     readable: bool,
+    /// Something came since [`Link::has_received`].
+    has_received: bool,
+    /// The carrier was polled since the turn began, or since something came.
+    is_polled: bool,
     /// The kernel had no memory: both ways are tried again then.
     starved_until: Option<Instant>,
+    /// The session is closed; what it sent may arrive until then.
+    lingers_until: Option<Instant>,
     /// Why the link is dead, which the next poll tells.
     dead: Option<FailReason>,
     /// Where the channel that was opened last is to lead.
     wanted: Wanted,
+    /// That channel, if more is known of it than that it was opened.
+    early: Option<Slot>,
     now: Instant,
 }
 
@@ -170,13 +194,14 @@ impl<'m, C: Carrier> Link<'m, C> {
     pub fn start(&mut self, carrier: C, peer: Address, now: Instant) {
         debug_assert!(self.is_down() && self.outgoing.filled == 0);
         self.bounds = carrier.bounds();
-        self.session.set_streams(self.bounds.streams);
-        self.session.start(self.bounds.channels_max, now);
+        self.session.start(self.bounds, now);
         self.carrier = Some(carrier);
         self.peer = peer;
         self.incoming.demarcator = Demarcator::new();
         self.readable = true;
+        self.is_polled = false;
         self.starved_until = None;
+        self.lingers_until = None;
         self.now = now;
     }
 
@@ -202,7 +227,17 @@ impl<'m, C: Carrier> Link<'m, C> {
 
     /// The carrier's descriptor, while there is one.
     pub fn fd(&self) -> Option<RawFd> {
-        self.carrier.as_ref().map(Carrier::fd)
+        self.carrier.as_ref().and_then(Carrier::fd)
+    }
+
+    /// Whether there is a carrier.
+    pub fn has_carrier(&self) -> bool {
+        self.carrier.is_some()
+    }
+
+    /// Whether anything came since this was asked last.
+    pub fn has_received(&mut self) -> bool {
+        core::mem::take(&mut self.has_received)
     }
 
     /// Where the channel that was opened last is to lead.
@@ -241,6 +276,12 @@ impl<'m, C: Carrier> Link<'m, C> {
 
     /// The carrier's descriptor is ready.
     pub fn ready(&mut self, ready: Ready) {
+        self.is_polled = false;
+        self.note(ready);
+    }
+
+    /// The carrier may have something, or may take something.
+    fn note(&mut self, ready: Ready) {
         let over = ready.error || ready.hung_up || ready.read_closed;
         self.readable |= ready.readable || over;
         if ready.writable || over {
@@ -254,13 +295,15 @@ impl<'m, C: Carrier> Link<'m, C> {
         if self.untold.is_some() {
             return at_once;
         }
-        self.carrier.as_ref()?;
+        let carrier = self.carrier.as_ref()?;
         let reads = self.readable || !self.incoming.unread.is_empty();
         let writes = !self.outgoing.blocked && self.session.somebody_waits();
-        if reads || writes || self.dead.is_some() || self.incoming.current.is_some() {
+        let tells = self.early.is_some() || self.incoming.current.is_some();
+        if reads || writes || tells || self.dead.is_some() {
             return at_once;
         }
-        [self.session.timeout(), self.starved_until].into_iter().flatten().min()
+        let own = [self.session.timeout(), self.starved_until, self.lingers_until];
+        own.into_iter().chain([carrier.timeout()]).flatten().min()
     }
 
     /// What there is to tell; called until it gives `None`.
@@ -275,6 +318,9 @@ impl<'m, C: Carrier> Link<'m, C> {
             self.starved_until = None;
             self.readable = true;
             self.outgoing.blocked = false;
+        }
+        if let Some(told) = self.tell_early() {
+            return Some(told);
         }
         let told = match self.dead {
             Some(reason) => Err(reason),
@@ -309,10 +355,13 @@ impl<'m, C: Carrier> Link<'m, C> {
 
     /// The link is over: the far end is told why, if that can still be sent.
     fn die(&mut self, reason: FailReason) -> Told {
+        let lingers = self.lingers_until.is_some();
         if !matches!(reason, FailReason::LinkDown | FailReason::TimedOut) && self.dead.is_none() {
             self.session.close(reason, reason.name());
+            self.outgoing.blocked = false;
             self.flush();
         }
+        let reason = if lingers { FailReason::Shutdown } else { reason };
         self.grave = self.carrier.take();
         self.epoch = epoch_after(self.epoch);
         self.untold = Some(0);
@@ -321,6 +370,7 @@ impl<'m, C: Carrier> Link<'m, C> {
         self.outgoing.blocked = false;
         self.incoming.unread = 0..0;
         self.incoming.current = None;
+        self.early = None;
         self.readable = false;
         Told::Dead(reason)
     }
@@ -328,43 +378,30 @@ impl<'m, C: Carrier> Link<'m, C> {
     /// The turn is over: the next may receive as much again, and sends what is there now.
     pub fn end_turn(&mut self) {
         self.budget = PACKETS_PER_TURN;
-        self.grave = None;
+        self.is_polled = false;
+        if let Some(mut grave) = self.grave.take() {
+            grave.flush();
+        }
         if self.session.is_left() {
             self.session.close(FailReason::Shutdown, FailReason::Shutdown.name());
         }
         self.flush();
-        if self.carrier.is_some() && self.session.is_closed() {
-            // If the carrier has not taken CLOSE its end says the same.
-            self.dead.get_or_insert(FailReason::Shutdown);
+        let Some(carrier) = &mut self.carrier else { return };
+        carrier.flush();
+        if self.session.is_closed() {
+            let until = *self.lingers_until.get_or_insert(self.now.after(LINGER_MILLIS));
+            if carrier.is_flushed() || self.now >= until {
+                // If the carrier has not taken CLOSE its end says the same.
+                self.dead.get_or_insert(FailReason::Shutdown);
+            }
         }
     }
 
     /// Whether everything has gone out, and, of channels that this end opened, has arrived.
     pub fn is_flushed(&self) -> bool {
         let is_quiet = self.outgoing.filled == 0 && self.session.owes().is_none();
-        self.carrier.is_none() || is_quiet && !self.session.has_channels()
-    }
-
-    /// Sends what was put together and what is owed.
-    fn flush(&mut self) {
-        if self.carrier.is_none() {
-            // What is owed on a link that died must not be the start of the next one's packet.
-            return;
-        }
-        while !self.outgoing.blocked && self.dead.is_none() {
-            let Some(stream) = self.session.owes() else { break };
-            if !self.make_room(stream, 1) {
-                break;
-            }
-            let before = self.outgoing.filled;
-            self.outgoing.stream = stream;
-            let out = &mut self.outgoing.packet[before..self.bounds.sent_bytes_max];
-            self.outgoing.filled += self.session.emit_control(out, Some(stream));
-            if self.outgoing.filled == before && !self.send() {
-                break;
-            }
-        }
-        self.send();
+        let is_over = is_quiet && !self.session.has_channels();
+        self.carrier.as_ref().is_none_or(|carrier| is_over && carrier.is_flushed())
     }
 
     /// Opens a channel for a side; see [`Session::open`].
@@ -382,14 +419,14 @@ impl<'m, C: Carrier> Link<'m, C> {
             return Err(Refused::Because(FailReason::Unreachable));
         }
         // On a stream that is not known before: in a packet of its own.
-        if self.bounds.streams && !self.send() {
+        if self.bounds.order == Order::Streams && !self.send() {
             return Err(Refused::NoRoom);
         }
         loop {
-            if self.outgoing.blocked {
+            if self.outgoing.blocked || !self.begin() {
                 return Err(Refused::NoRoom);
             }
-            let out = &mut self.outgoing.packet[self.outgoing.filled..self.bounds.sent_bytes_max];
+            let out = &mut self.outgoing.packet[self.outgoing.filled..self.outgoing.limit];
             match self.session.open(side.number() + 1, target, client, out, self.now) {
                 Ok((slot, bytes)) => {
                     self.outgoing.filled += bytes;
@@ -492,8 +529,8 @@ impl<'m, C: Carrier> Link<'m, C> {
             self.session.wait(slot);
             return Room::Full;
         }
-        let start = self.outgoing.filled + DATA_HEADER_BYTES;
-        let bytes = credit.min(turn).min(self.bounds.sent_bytes_max - start);
+        let start = self.outgoing.filled + self.session.data_header_bytes();
+        let bytes = credit.min(turn).min(self.outgoing.limit - start);
         Room::Bytes(&mut self.outgoing.packet[start..start + bytes])
     }
 
@@ -501,55 +538,24 @@ impl<'m, C: Carrier> Link<'m, C> {
     pub fn commit(&mut self, channel: Handle, bytes: usize) {
         let Some(slot) = self.slot_of(channel) else { return };
         let header = self.session.data(slot, bytes as u16);
-        let filled = self.outgoing.filled;
+        let (filled, header) = (self.outgoing.filled, header.as_bytes());
         self.outgoing.stream = self.session.stream_of(slot);
-        self.outgoing.packet[filled..filled + DATA_HEADER_BYTES].copy_from_slice(&header);
-        self.outgoing.filled += DATA_HEADER_BYTES + bytes;
-        if self.bounds.sent_bytes_max - self.outgoing.filled < ROOM_BYTES_MIN {
+        self.outgoing.packet[filled..filled + header.len()].copy_from_slice(header);
+        self.outgoing.filled += header.len() + bytes;
+        if self.outgoing.limit - self.outgoing.filled < ROOM_BYTES_MIN {
             self.send();
         }
     }
+}
 
-    /// Makes sure that so many bytes can be added for a stream; `false`: the carrier takes nothing.
-    fn make_room(&mut self, stream: u16, bytes: usize) -> bool {
-        if self.outgoing.blocked {
-            return false;
-        }
-        let other = self.bounds.streams && self.outgoing.stream != stream;
-        if self.outgoing.filled > 0
-            && (other || self.bounds.sent_bytes_max - self.outgoing.filled < bytes)
-        {
-            return self.send();
-        }
-        true
-    }
-
-    /// Sends the packet; `false`: the carrier does not take it now.
-    fn send(&mut self) -> bool {
-        let Outgoing { packet, filled, stream, blocked } = &mut self.outgoing;
-        let Some(carrier) = &mut self.carrier else { return false };
-        if *filled == 0 || *blocked {
-            return !*blocked;
-        }
-        match carrier.send(*stream, &packet[..*filled]) {
-            Ok(()) => {
-                *filled = 0;
-                true
-            }
-            Err(Errno::AGAIN) => {
-                *blocked = true;
-                false
-            }
-            Err(Errno::INTR | Errno::NOBUFS | Errno::NOMEM) => {
-                *blocked = true;
-                self.starved_until = Some(self.now.after(STARVED_MILLIS));
-                false
-            }
-            Err(_) => {
-                *blocked = true;
-                self.dead = Some(FailReason::LinkDown);
-                false
-            }
+/// The far end is told that nobody is here any more, if the carrier takes it: it would wait for a word
+/// of this one until the link counts as dead.
+impl<C: Carrier> Drop for Link<'_, C> {
+    fn drop(&mut self) {
+        if self.carrier.is_some() && self.dead.is_none() && !self.session.is_closed() {
+            self.session.close(FailReason::Shutdown, FailReason::Shutdown.name());
+            self.outgoing.blocked = false;
+            self.flush();
         }
     }
 }

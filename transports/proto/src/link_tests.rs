@@ -1,8 +1,9 @@
 //! Two links on a pair of queues: what the simulation of many takes for granted, one by one.
 
 use super::*;
-use crate::carrier::{Bounds, Received};
+use crate::carrier::{Bounds, Order, Received, WINDOW_BYTES_MIN};
 use crate::session::Role;
+use seaprox::sys::Errno;
 use std::boxed::Box;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -15,6 +16,13 @@ struct Queue {
     closed: bool,
     /// What a send fails with.
     fault: Option<Errno>,
+    /// The sender may not send more, and so much more.
+    window: Option<usize>,
+    /// What was sent has not arrived.
+    is_under_way: bool,
+    /// The receiver keeps no order; of what it received it has kept this.
+    any_order: bool,
+    kept: Vec<bool>,
 }
 
 type Shared = Rc<RefCell<Queue>>;
@@ -33,11 +41,12 @@ impl Drop for Tube {
 
 impl Carrier for Tube {
     fn bounds(&self) -> Bounds {
-        Bounds::ORDERED
+        let order = if self.back.borrow().any_order { Order::Any } else { Order::One };
+        Bounds { order, ..Bounds::ORDERED }
     }
 
-    fn fd(&self) -> RawFd {
-        0
+    fn fd(&self) -> Option<RawFd> {
+        Some(0)
     }
 
     fn send(&mut self, _: u16, packet: &[u8]) -> Result<(), Errno> {
@@ -45,6 +54,23 @@ impl Carrier for Tube {
         out.fault.map_or(Ok(()), Err)?;
         out.packets.push_back(packet.to_vec());
         Ok(())
+    }
+
+    fn window(&mut self) -> usize {
+        self.out.borrow().window.unwrap_or(usize::MAX)
+    }
+
+    fn handled(&mut self, kept: bool) {
+        self.back.borrow_mut().kept.push(kept);
+    }
+
+    fn poll(&mut self) -> Result<Ready, FailReason> {
+        let writable = self.window() >= WINDOW_BYTES_MIN;
+        Ok(Ready { writable, ..Ready::default() })
+    }
+
+    fn is_flushed(&self) -> bool {
+        !self.out.borrow().is_under_way
     }
 
     fn receive(&mut self, room: &mut [u8]) -> Result<Received, Errno> {
@@ -66,7 +92,6 @@ fn at(millis: u32) -> Instant {
 fn link(role: Role) -> Link<'static, Tube> {
     let config = Config {
         role,
-        streams: false,
         peer_channels_max: 4,
         idle_millis: IDLE_MILLIS,
         opens_per_second_max: 100,
@@ -92,14 +117,23 @@ struct Pair {
 
 impl Pair {
     fn new() -> Pair {
+        Pair::on(Order::One)
+    }
+
+    fn on(order: Order) -> Pair {
         let pair = (link(Role::Initiator), link(Role::Acceptor));
         let mut pair = Pair { near: pair.0, far: pair.1, queues: Default::default() };
+        pair.queues[0].borrow_mut().any_order = order == Order::Any;
         pair.start();
         pair
     }
 
     fn start(&mut self) {
+        let any_order = self.queues[0].borrow().any_order;
         self.queues = Default::default();
+        for queue in &self.queues {
+            queue.borrow_mut().any_order = any_order;
+        }
         let [there, back] = &self.queues;
         let near = Tube { out: there.clone(), back: back.clone() };
         let far = Tube { out: back.clone(), back: there.clone() };
@@ -185,5 +219,93 @@ fn what_the_kernel_had_no_memory_for_is_tried_again() {
         assert_eq!(pair.near.poll(again), None);
         pair.near.end_turn();
         assert!(matches!(turn(&mut pair.far, again)[..], [Told::Opened { .. }]), "{errno}");
+    }
+}
+
+#[test]
+fn what_the_network_cannot_take_is_not_put_together() {
+    let mut pair = Pair::new();
+    pair.queues[0].borrow_mut().window = Some(WINDOW_BYTES_MIN - 1);
+    let target = Target::Service(b"");
+    let refused = pair.near.open(SideKey::dest(1), target, None);
+    assert_eq!(refused, Err(Refused::NoRoom));
+    assert!(pair.near.is_blocked());
+    turn(&mut pair.near, at(1));
+    assert!(pair.near.is_blocked(), "nothing has changed");
+    pair.queues[0].borrow_mut().window = Some(600);
+    // The carrier says so; no event does.
+    assert_eq!(pair.near.poll(at(2)), None);
+    let channel = pair.open(1);
+    let Room::Bytes(room) = pair.near.room(channel) else { panic!("no room") };
+    let bytes = room.len();
+    assert!(bytes > 0);
+    pair.near.commit(channel, bytes);
+    pair.near.end_turn();
+    let packets = &pair.queues[0].borrow().packets;
+    assert!(packets.iter().all(|packet| packet.len() <= 600), "{packets:?}");
+    assert!(packets.iter().any(|packet| packet.len() > bytes));
+}
+
+#[test]
+fn a_packet_is_kept_or_comes_again() {
+    let mut pair = Pair::on(Order::Any);
+    pair.open(1);
+    pair.near.end_turn();
+    assert!(matches!(turn(&mut pair.far, at(1))[..], [Told::Opened { .. }]));
+    let data = |offset: u32| {
+        let channel = crate::message::ChannelId::new(true, 0, 0);
+        let header = crate::message::data_header(channel, Some(offset), 1);
+        [header.as_bytes(), b"x"].concat()
+    };
+    // More gaps than there are nodes, and something after them.
+    let packet = |gaps: u32| (1..=gaps).flat_map(|gap| data(gap * 2)).collect::<Vec<u8>>();
+    pair.queues[0].borrow_mut().kept.clear();
+    for gaps in [64, 70] {
+        pair.queues[0].borrow_mut().packets.push_back(packet(gaps));
+    }
+    assert_eq!(turn(&mut pair.far, at(2)), []);
+    assert_eq!(pair.queues[0].borrow().kept, [true, false]);
+    // Those that are next are never refused.
+    pair.queues[0].borrow_mut().packets.push_back([data(0), data(1)].concat());
+    turn(&mut pair.far, at(3));
+    assert_eq!(pair.queues[0].borrow().kept, [true, false, true]);
+}
+
+#[test]
+fn who_comes_early_is_told_of_once_it_has_a_side() {
+    let mut pair = Pair::on(Order::Any);
+    let channel = pair.open(1);
+    pair.near.end_turn();
+    let open = pair.queues[0].borrow_mut().packets.pop_back().expect("OPEN");
+    let Room::Bytes(room) = pair.near.room(channel) else { panic!("no room") };
+    room[..5].copy_from_slice(b"early");
+    pair.near.commit(channel, 5);
+    pair.near.end_turn();
+    assert_eq!(turn(&mut pair.far, at(1)), [], "nobody's as yet");
+    pair.queues[0].borrow_mut().packets.push_back(open);
+    pair.far.ready(READABLE);
+    let Some(Told::Opened { channel, .. }) = pair.far.poll(at(2)) else { panic!("not opened") };
+    pair.far.give_to_side(channel, SideKey::source(3));
+    assert_eq!(pair.far.poll(at(2)), Some(Told::Ready(SideKey::source(3), READABLE)));
+    assert_eq!(pair.far.bytes(channel), Lent::Bytes(b"early"));
+}
+
+#[test]
+fn a_closed_link_waits_for_what_it_sent() {
+    for arrives in [true, false] {
+        let mut pair = Pair::new();
+        pair.queues[0].borrow_mut().is_under_way = true;
+        turn(&mut pair.near, at(1));
+        pair.far.drain();
+        turn(&mut pair.far, at(1));
+        // It is left, so it closes, but not before CLOSE has arrived.
+        assert_eq!(turn(&mut pair.near, at(2)), [Told::Draining]);
+        assert_eq!(turn(&mut pair.near, at(3)), []);
+        let until = pair.near.timeout().expect("it does not wait for ever");
+        assert!(at(3) < until && until <= at(3).after(LINGER_MILLIS));
+        pair.queues[0].borrow_mut().is_under_way = !arrives;
+        let then = if arrives { at(4) } else { until };
+        assert_eq!(turn(&mut pair.near, then), [], "it is looked at when the turn is over");
+        assert_eq!(turn(&mut pair.near, then), [Told::Dead(FailReason::Shutdown)]);
     }
 }

@@ -3,9 +3,11 @@
 //!
 //! Invariant: nothing here was checked against anything; every number and name may be the peer's.
 
+mod piece;
 mod wire;
 
-pub use wire::{data_header, parse};
+pub use piece::Piece;
+pub use wire::{DataHeader, data_header, parse};
 
 use core::fmt;
 use core::net::SocketAddr;
@@ -17,8 +19,11 @@ pub const PACKET_BYTES: usize = 32_768;
 /// The version of the protocol that is spoken here.
 pub const VERSION: u8 = 1;
 
-/// The bytes of DATA before its payload.
+/// The bytes of DATA before its payload, without an offset.
 pub const DATA_HEADER_BYTES: usize = 8;
+
+/// The bytes of DATA before its payload, with an offset.
+pub const OFFSET_HEADER_BYTES: usize = 12;
 
 /// How many channels either end may have opened at a time, at most; slots are below this.
 pub const CHANNELS_MAX: u16 = 32_767;
@@ -134,6 +139,11 @@ pub enum Message<'m> {
         channel: ChannelId,
         /// Nothing follows.
         fin: bool,
+        /// The sender has said STOP too, which may be under way still. Only with `fin` and an offset.
+        stopped: bool,
+        /// The offset of the first byte, or of what would follow if there is none. Said if and only if
+        /// the carrier keeps no order.
+        offset: Option<u32>,
         /// At most `u16::MAX` of them; less, so that the message fits a packet.
         bytes: &'m [u8],
     },

@@ -17,7 +17,7 @@ fn config() -> ProptestConfig {
 /// What messages are built from.
 type Draw = (u8, bool, u16, u32, u32, u64, Vec<u8>, Option<SocketAddr>);
 
-const KINDS: u8 = 17;
+const KINDS: u8 = 18;
 
 fn any_draw() -> impl Strategy<Value = Draw> {
     let client = prop::option::of(any::<(IpAddr, u16)>().prop_map(SocketAddr::from));
@@ -44,7 +44,14 @@ fn message((kind, flag, a, b, c, d, bytes, client): &Draw) -> Message<'_> {
             credit_max: d as u32,
             idle_seconds: (d >> 32) as u16,
         }),
-        2 => Message::Data { channel, fin: *flag, bytes },
+        2 => Message::Data { channel, fin: *flag, stopped: false, offset: None, bytes },
+        16 => Message::Data {
+            channel,
+            fin: *flag,
+            stopped: *flag && a % 2 == 0,
+            offset: Some(c),
+            bytes,
+        },
         3 => Message::Credit { channel, max_offset: c },
         4 => open(Target::Service(bytes)),
         5 => open(Target::Name(bytes, a)),
@@ -202,8 +209,12 @@ fn no_reserved_byte_may_be_set() {
             assert_eq!(parse(&bytes), Err(Malformed), "{message:?}, byte {place}");
         }
     }
-    // A flag nobody knows; a port of a service.
-    assert_eq!(parse(&[1, 2, 0, 0, 0, 0, 0, 0]), Err(Malformed));
+    // Flags nobody knows, or not so together; a port of a service.
+    for flags in 0..=u8::MAX {
+        let is_known = matches!(flags, 0..=3 | 7);
+        let data = [1, flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(parse(&data).is_ok(), is_known, "{flags}");
+    }
     assert_eq!(parse(&[4, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), Err(Malformed));
     assert!(parse(&[4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).is_ok());
 }
@@ -234,8 +245,20 @@ fn what_is_too_long_is_not_said() {
     let channel = ChannelId(0);
     let open = |target| Message::Open { channel, credit: 0, target, client: None };
     for (message, is_sayable) in [
-        (Message::Data { channel, fin: false, bytes: &long[..65_535] }, true),
-        (Message::Data { channel, fin: false, bytes: &long }, false),
+        (
+            Message::Data {
+                channel,
+                fin: false,
+                stopped: false,
+                offset: None,
+                bytes: &long[..65_535],
+            },
+            true,
+        ),
+        (Message::Data { channel, fin: false, stopped: false, offset: None, bytes: &long }, false),
+        (Message::Data { channel, fin: true, stopped: true, offset: Some(1), bytes: b"" }, true),
+        (Message::Data { channel, fin: true, stopped: true, offset: None, bytes: b"" }, false),
+        (Message::Data { channel, fin: false, stopped: true, offset: Some(1), bytes: b"" }, false),
         (open(Target::Service(&long[..255])), true),
         (open(Target::Service(&long[..256])), false),
         (open(Target::Name(&long[..255], 1)), true),
@@ -255,9 +278,15 @@ fn what_is_too_long_is_not_said() {
 #[test]
 fn a_header_is_what_data_begins_with() {
     let channel = ChannelId(0x8123_4567);
-    let bytes = emitted(&Message::Data { channel, fin: true, bytes: &[7; 300] });
-    assert_eq!(bytes[..DATA_HEADER_BYTES], data_header(channel, true, 300));
-    assert_ne!(bytes[..DATA_HEADER_BYTES], data_header(channel, false, 300));
+    for offset in [None, Some(0xfedc_ba98)] {
+        let data = |fin| Message::Data { channel, fin, stopped: false, offset, bytes: &[7; 300] };
+        let bytes = emitted(&data(false));
+        let header = data_header(channel, offset, 300);
+        assert_eq!(&bytes[..bytes.len() - 300], header.as_bytes());
+        assert_ne!(emitted(&data(true)), bytes);
+    }
+    assert_eq!(data_header(channel, None, 1).as_bytes().len(), DATA_HEADER_BYTES);
+    assert_eq!(data_header(channel, Some(1), 1).as_bytes().len(), OFFSET_HEADER_BYTES);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! after both ends have said their last word and know it of each other; credit never exceeds
 //! reserved chunks.
 
+mod data;
 mod emit;
 mod handle;
 #[cfg(any(test, feature = "sim"))]
@@ -21,9 +22,11 @@ pub use crate::channel::Slot;
 pub use invariants::Holdings;
 pub use verbs::Refused;
 
+use crate::carrier::{Bounds, Order};
 use crate::channel::{Channel, Flags, List, OWING, WAITING};
 use crate::message::{CHANNELS_MAX, ChannelId, Hello, Target, VERSION};
 use crate::pool::{CHUNK_BYTES, Pool};
+use crate::ranges::{Node, Nodes};
 use crate::schedule::Schedule;
 use crate::window::{self, Terms, WINDOW_BYTES_MAX};
 use core::net::SocketAddr;
@@ -42,6 +45,7 @@ pub struct Memory<const CHANNELS: usize, const CHUNKS: usize> {
     channels: [[Channel; 2]; CHANNELS],
     chunks: [[u8; CHUNK_BYTES]; CHUNKS],
     next: [u32; CHUNKS],
+    nodes: [Node; CHUNKS],
     /// Records from here on are all zeroes.
     touched: usize,
 }
@@ -75,6 +79,7 @@ impl<const CHANNELS: usize, const CHUNKS: usize> Memory<CHANNELS, CHUNKS> {
             channels: [[Channel::VACANT; 2]; CHANNELS],
             chunks: [[0; CHUNK_BYTES]; CHUNKS],
             next: [0; CHUNKS],
+            nodes: [Node::VACANT; CHUNKS],
             touched: 0,
         }
     }
@@ -98,8 +103,10 @@ impl<const CHANNELS: usize, const CHUNKS: usize> Memory<CHANNELS, CHUNKS> {
             channels: self.channels.as_flattened_mut(),
             touched: &mut self.touched,
             pool: Pool::new(&mut self.chunks, &mut self.next),
+            nodes: Nodes::new(&mut self.nodes),
             life: Life::DOWN,
             lists: Lists::default(),
+            carrier: Bounds { channels_max: 0, ..Bounds::ORDERED },
         }
     }
 }
@@ -118,8 +125,6 @@ pub enum Role {
 pub struct Config {
     /// Which end it is.
     pub role: Role,
-    /// Whether packets travel on streams, see [`crate::carrier::Bounds`].
-    pub streams: bool,
     /// How many channels the far end may have open; lowered to what was compiled in.
     pub peer_channels_max: u16,
     /// After so many milliseconds of silence the link is dead; a third of it is the heartbeat.
@@ -146,6 +151,9 @@ pub enum Heard<'m> {
         target: Target<'m>,
         /// Who is at the far end of it.
         client: Option<SocketAddr>,
+        /// Something of it came before this: there may be bytes stored, or it may have ended or be
+        /// broken already.
+        early: bool,
     },
     /// The far end has reached the target of a channel of ours. There may be room now.
     Accepted(Slot),
@@ -156,9 +164,14 @@ pub enum Heard<'m> {
         slot: Slot,
         /// At least one.
         bytes: &'m [u8],
-        /// They are the last: see [`Session::ended`] once they are delivered.
+        /// They are the last, see [`Session::ended`] once they are delivered.
         fin: bool,
     },
+    /// Bytes arrived that are stored already: a gap was closed.
+    Stored(Slot),
+    /// There is no memory for a message that came out of its order. It had no effect, and has to come
+    /// again, with all after it.
+    Refused,
     /// There is room where there was none.
     Credit(Slot),
     /// The far end has said its last word: see [`Session::ended`].
@@ -203,25 +216,25 @@ pub struct Session<'m> {
     channels: &'m mut [Channel],
     touched: &'m mut usize,
     pool: Pool<'m>,
+    /// Of what arrived beyond a gap.
+    nodes: Nodes<'m>,
     life: Life,
     lists: Lists,
+    carrier: Bounds,
 }
 
 impl Session<'_> {
-    /// Whether the next carrier has streams; to be said before [`Session::start`].
-    pub fn set_streams(&mut self, streams: bool) {
-        self.config.streams = streams;
-    }
-
-    /// The carrier is up, and has streams for so many channels of each end: HELLO is owed. Everything
-    /// of before is gone, all channels are vacant. O(records used since the last start).
-    pub fn start(&mut self, carrier_channels: u16, now: Instant) {
+    /// A carrier is up, and can do this: HELLO is owed. Everything of before is gone, all channels are
+    /// vacant. O(records used since the last start).
+    pub fn start(&mut self, carrier: Bounds, now: Instant) {
+        self.carrier = carrier;
         self.channels[..*self.touched].fill(Channel::VACANT);
         *self.touched = 0;
         self.pool.clear();
+        self.nodes.clear();
         self.lists = Lists::default();
         self.terms.round_trip_millis = 0;
-        self.life = Life::begin(self.config.role, carrier_channels, now);
+        self.life = Life::begin(self.config.role, now);
         // There are enough: asserted where the memory is made.
         let reserved = self.pool.reserve(self.base_of(self.peer_channels_max()));
         debug_assert!(reserved);
@@ -229,7 +242,7 @@ impl Session<'_> {
 
     /// How many channels the far end may have open.
     fn peer_channels_max(&self) -> u16 {
-        self.config.peer_channels_max.min(self.life.carrier_channels)
+        self.config.peer_channels_max.min(self.carrier.channels_max)
     }
 
     /// Chunks of so many slots.
@@ -266,12 +279,23 @@ impl Session<'_> {
         }
     }
 
-    /// The channel of a message; `None`: it is gone, and the message came late.
-    fn find(&self, id: ChannelId) -> Result<Option<usize>, FailReason> {
+    /// Whether packets keep no order.
+    fn is_unordered(&self) -> bool {
+        self.carrier.order == Order::Any
+    }
+
+    /// The channel of a message; `None`: it is gone, and the message came late. Where packets keep no
+    /// order a channel of the far end begins with whatever comes first.
+    fn find(&mut self, id: ChannelId, now: Instant) -> Result<Option<usize>, FailReason> {
         let index = self.place_of(id)?;
         let channel = &self.channels[index];
         match channel.generation.wrapping_sub(id.generation()) & 0x7fff {
             0 if channel.flags.has(Flags::LIVE) => Ok(Some(index)),
+            0 if self.is_unordered() && !is_ours(index) => {
+                self.occupy(index, 0, now);
+                self.channels[index].flags.set(Flags::EARLY);
+                Ok(Some(index))
+            }
             1..0x4000 => Ok(None),
             _ => Err(FailReason::Protocol),
         }
@@ -291,9 +315,14 @@ impl Session<'_> {
         ChannelId::new(by_initiator, self.channels[index].generation, (index / 2) as u16)
     }
 
+    /// Whether each channel has a stream of its own.
+    fn has_streams(&self) -> bool {
+        self.carrier.order == Order::Streams
+    }
+
     /// The stream on which something of this channel is to be sent.
     fn stream(&self, index: usize) -> u16 {
-        if self.config.streams { self.id(index).stream() } else { 0 }
+        if self.has_streams() { self.id(index).stream() } else { 0 }
     }
 
     /// Makes a vacant record a channel.
@@ -331,7 +360,12 @@ impl Session<'_> {
     fn drop_received(&mut self, index: usize) {
         let channel = &mut self.channels[index];
         channel.flags.set(Flags::DROPPING);
-        channel.queue.pop(&mut self.pool, u32::MAX);
+        let seen = channel.ranges.end(&self.nodes).unwrap_or(channel.received);
+        channel.ranges.clear(&mut self.nodes);
+        channel.queue.clear(&mut self.pool);
+        // What is dropped counts as received as soon as anything behind it has come.
+        let is_over = channel.flags.any(Flags::LAST_RECEIVED);
+        channel.received = if is_over { channel.granted } else { seen };
         channel.consumed = channel.received;
         window::end(channel, &mut self.pool, self.terms);
     }
@@ -362,7 +396,8 @@ impl Session<'_> {
             return;
         }
         if is_ours(index) {
-            if flags.has(Flags::DONE_RECEIVED) {
+            // Where packets keep no order DONE may come before the last word it presupposes.
+            if flags.has(Flags::DONE_RECEIVED) && flags.any(Flags::LAST_RECEIVED) {
                 self.vacate(index);
             }
         } else if flags.any(Flags::LAST_SENT) && flags.any(Flags::LAST_RECEIVED) {
@@ -379,3 +414,7 @@ const fn is_ours(index: usize) -> bool {
 #[cfg(test)]
 #[path = "session_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "unordered_tests.rs"]
+mod unordered_tests;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::message::{CHANNELS_MAX, Message, parse};
+use crate::message::{Message, parse};
 use crate::pool::CHUNK_BYTES;
 use crate::schedule::QUANTUM_BYTES;
 use crate::window::WINDOW_BYTES_MAX;
@@ -16,7 +16,6 @@ const CREDIT: u32 = Small::INITIAL_CREDIT_BYTES;
 fn config(role: Role) -> Config {
     Config {
         role,
-        streams: false,
         peer_channels_max: 4,
         idle_millis: 15_000,
         opens_per_second_max: 1000,
@@ -38,11 +37,15 @@ struct Pair<'m> {
 
 impl<'m> Pair<'m> {
     fn with(memory: &'m mut [Small; 2], change: impl Fn(&mut Config)) -> Pair<'m> {
+        Pair::on(Order::One, memory, change)
+    }
+
+    fn on(order: Order, memory: &'m mut [Small; 2], change: impl Fn(&mut Config)) -> Pair<'m> {
         let [first, second] = memory;
         let mut configs = [config(Role::Initiator), config(Role::Acceptor)];
         configs.iter_mut().for_each(change);
         let mut ends = [first.session(configs[0]), second.session(configs[1])];
-        ends.iter_mut().for_each(|end| end.start(CHANNELS_MAX, T0));
+        ends.iter_mut().for_each(|end| end.start(Bounds { order, ..Bounds::ORDERED }, T0));
         let mut pair = Pair { ends, now: T0 };
         assert!(pair.run().is_empty(), "nobody has a channel");
         assert!(pair.ends.iter().all(Session::is_up));
@@ -55,7 +58,7 @@ impl<'m> Pair<'m> {
 
     fn hear<'p>(&mut self, to: usize, packet: &'p [u8]) -> Vec<Heard<'p>> {
         let stream = match parse(packet) {
-            Ok((message, _)) if self.ends[to].config.streams => {
+            Ok((message, _)) if self.ends[to].has_streams() => {
                 message.channel().map_or(0, ChannelId::stream)
             }
             _ => 0,
@@ -92,7 +95,10 @@ impl<'m> Pair<'m> {
                     Heard::Stopped(slot) => all.push((1 - from, Heard::Stopped(slot))),
                     Heard::Draining => all.push((1 - from, Heard::Draining)),
                     Heard::Closed(reason) => all.push((1 - from, Heard::Closed(reason))),
-                    Heard::Opened { .. } | Heard::Bytes { .. } => panic!("not owed: {heard:?}"),
+                    Heard::Opened { .. }
+                    | Heard::Bytes { .. }
+                    | Heard::Stored(_)
+                    | Heard::Refused => panic!("not owed: {heard:?}"),
                 }
             }
             self.ends[from].invariants();
@@ -106,7 +112,7 @@ impl<'m> Pair<'m> {
         let (slot, bytes) =
             self.ends[from].open(user, target, None, &mut packet, self.now).unwrap();
         match self.hear(1 - from, &packet[..bytes])[..] {
-            [Heard::Opened { slot: far, target: heard, client: None }] => {
+            [Heard::Opened { slot: far, target: heard, client: None, early: false }] => {
                 assert_eq!(heard, target);
                 (slot, far)
             }
@@ -115,7 +121,7 @@ impl<'m> Pair<'m> {
     }
 
     fn send(&mut self, from: usize, slot: Slot, bytes: &[u8]) {
-        let mut packet = self.ends[from].data(slot, bytes.len() as u16).to_vec();
+        let mut packet = self.ends[from].data(slot, bytes.len() as u16).as_bytes().to_vec();
         packet.extend_from_slice(bytes);
         let heard = self.hear(1 - from, &packet);
         // Nothing, if the far end has stopped the channel and this end does not know yet.
@@ -123,8 +129,14 @@ impl<'m> Pair<'m> {
     }
 
     fn assert_quiet(&self) {
-        let nothing =
-            invariants::Holdings { channels: 0, chunks: 0, reserved: 0, owing: 0, waiting: 0 };
+        let nothing = invariants::Holdings {
+            channels: 0,
+            chunks: 0,
+            ranges: 0,
+            reserved: 0,
+            owing: 0,
+            waiting: 0,
+        };
         assert_eq!(self.ends.each_ref().map(Session::holdings), [nothing; 2]);
     }
 }
@@ -267,7 +279,7 @@ fn credit_is_what_may_be_sent_and_comes_back() {
     // Half was used at once, so the window has doubled.
     assert_eq!(pair.ends[0].room(near), 2 * CREDIT - CREDIT / 2);
     let packet = pair.ends[0].data(near, 9);
-    assert!(parse(&packet).is_err(), "the bytes are to follow");
+    assert!(parse(packet.as_bytes()).is_err(), "the bytes are to follow");
 }
 
 #[test]
@@ -277,7 +289,7 @@ fn more_than_the_credit_ends_the_link() {
     let (near, _) = pair.open(0, 0);
     let channel = pair.ends[0].id(near.index());
     let bytes = &[0; CREDIT as usize + 1];
-    let message = Message::Data { channel, fin: false, bytes };
+    let message = Message::Data { channel, fin: false, stopped: false, offset: None, bytes };
     assert_eq!(pair.ends[1].handle(message, 0, T0), Err(FailReason::CreditExceeded));
 }
 
@@ -303,9 +315,15 @@ fn what_breaks_the_rules_is_refused() {
         open(own, 0),
         open(ChannelId::new(true, 0, 4), 0),
         open(ChannelId::new(true, 0, 1), CREDIT_BYTES_MAX + 1),
-        Message::Data { channel: next, fin: false, bytes: b"" },
-        Message::Data { channel: own, fin: false, bytes: b"" },
-        Message::Data { channel: ChannelId(number | 0xffff), fin: false, bytes: b"" },
+        Message::Data { channel: next, fin: false, stopped: false, offset: None, bytes: b"" },
+        Message::Data { channel: own, fin: false, stopped: false, offset: None, bytes: b"" },
+        Message::Data {
+            channel: ChannelId(number | 0xffff),
+            fin: false,
+            stopped: false,
+            offset: None,
+            bytes: b"",
+        },
         Message::Opened { channel: id, credit: 0 },
         Message::Done { channel: id },
         Message::Reset { channel: id, reason: 1, final_offset: 1 },
@@ -322,7 +340,7 @@ fn what_breaks_the_rules_is_refused() {
     pair.ends[1].close_channel(far, None);
     pair.run();
     for message in [
-        Message::Data { channel: id, fin: true, bytes: b"late" },
+        Message::Data { channel: id, fin: true, stopped: false, offset: None, bytes: b"late" },
         Message::Credit { channel: id, max_offset: 0 },
         Message::Stop { channel: id, reason: 1 },
         Message::Reset { channel: id, reason: 1, final_offset: 1 },
@@ -344,7 +362,7 @@ fn nothing_precedes_hello() {
         client: None,
     };
     assert_eq!(far.handle(open, 0, T0), Ok(Heard::Nothing));
-    far.start(CHANNELS_MAX, T0);
+    far.start(Bounds::ORDERED, T0);
     assert_eq!(far.handle(open, 0, T0), Err(FailReason::Protocol));
     assert_eq!(far.owes(), None, "the initiator speaks first");
     let hello = Hello { channels_max: 2, initial_credit: 5, ..far.hello() };
@@ -356,7 +374,7 @@ fn nothing_precedes_hello() {
     assert_eq!(far.handle(Message::Ping(3), 0, T0), Ok(Heard::Up));
     assert!(far.can_open() && far.is_up());
     let hello = Hello { version_min: 2, version_max: 3, ..hello };
-    far.start(CHANNELS_MAX, T0);
+    far.start(Bounds::ORDERED, T0);
     assert_eq!(far.handle(Message::Hello(hello), 0, T0), Err(FailReason::Version));
     far.close(FailReason::Version, "no version in common");
     let bytes = far.emit_control(&mut packet, None);
@@ -386,6 +404,29 @@ fn too_many_opens_are_refused_and_nothing_breaks() {
     let refused = Refused::Because(FailReason::TableFull);
     let open = pair.ends[0].open(0, Target::Service(b""), None, &mut packet, T0);
     assert_eq!(open, Err(refused));
+}
+
+/// Windows grow by the round trip, and the first bytes may come long before the first heartbeat.
+#[test]
+fn both_ends_know_the_round_trip_once_they_are_up() {
+    let mut memory = memory();
+    let [first, second] = &mut *memory;
+    let mut ends = [first.session(config(Role::Initiator)), second.session(config(Role::Acceptor))];
+    ends.iter_mut().for_each(|end| end.start(Bounds::ORDERED, T0));
+    let mut now = T0;
+    for from in [0, 1, 0, 1] {
+        let mut packet = [0; 100];
+        let bytes = ends[from].emit_control(&mut packet, None);
+        now = now.after(20);
+        let mut rest = &packet[..bytes];
+        while !rest.is_empty() {
+            let (message, length) = parse(rest).unwrap();
+            rest = &rest[length..];
+            ends[1 - from].handle(message, 0, now).unwrap();
+        }
+    }
+    assert!(ends.iter().all(Session::is_up));
+    assert_eq!(ends.map(|end| end.terms.round_trip_millis), [40, 40]);
 }
 
 #[test]
@@ -439,7 +480,7 @@ fn a_new_start_forgets_everything() {
     pair.send(0, near, b"old");
     pair.ends[1].accept(far);
     pair.ends[0].wait(near);
-    pair.ends.iter_mut().for_each(|end| end.start(CHANNELS_MAX, T0));
+    pair.ends.iter_mut().for_each(|end| end.start(Bounds::ORDERED, T0));
     pair.run();
     pair.assert_quiet();
     assert_eq!(pair.ends[0].users().count(), 0);
@@ -451,7 +492,7 @@ fn a_new_start_forgets_everything() {
 #[test]
 fn on_streams_each_channel_owes_on_its_own() {
     let mut memory = memory();
-    let mut pair = Pair::with(&mut memory, |config| config.streams = true);
+    let mut pair = Pair::on(Order::Streams, &mut memory, |_| {});
     let (first, far_first) = pair.open(0, 0);
     let (second, far_second) = pair.open(0, 0);
     pair.ends[1].accept(far_first);
@@ -465,7 +506,7 @@ fn on_streams_each_channel_owes_on_its_own() {
     assert_eq!(pair.ends[0].stream_of(first), 2);
     assert_eq!(pair.run(), [(0, Heard::Accepted(first))]);
     let channel = pair.ends[0].id(first.index());
-    let message = Message::Data { channel, fin: false, bytes: b"" };
+    let message = Message::Data { channel, fin: false, stopped: false, offset: None, bytes: b"" };
     assert_eq!(pair.ends[1].handle(message, 4, T0), Err(FailReason::Protocol));
 }
 
@@ -514,7 +555,13 @@ fn pump(
             let bytes = &BYTES[..room.min(BYTES.len())];
             room -= bytes.len();
             ends[0].data(near, bytes.len() as u16);
-            let message = Message::Data { channel: ends[0].id(near.index()), fin: false, bytes };
+            let message = Message::Data {
+                channel: ends[0].id(near.index()),
+                fin: false,
+                stopped: false,
+                offset: None,
+                bytes,
+            };
             assert!(matches!(ends[1].handle(message, 0, now), Ok(Heard::Bytes { .. })));
             ends[1].pass(far, bytes.len(), now);
             *delivered += bytes.len() as u64;
@@ -542,7 +589,7 @@ fn greedy_channels_end_up_even_and_leave_room_for_others() {
     let config =
         |role| Config { peer_channels_max: 300, opens_per_second_max: 1000, ..config(role) };
     let mut ends = [first.session(config(Role::Initiator)), second.session(config(Role::Acceptor))];
-    ends.iter_mut().for_each(|end| end.start(CHANNELS_MAX, T0));
+    ends.iter_mut().for_each(|end| end.start(Bounds::ORDERED, T0));
     let mut packet = [0; 128];
     for from in [0, 1, 0] {
         let bytes = ends[from].emit_control(&mut packet, None);
@@ -614,9 +661,8 @@ proptest! {
         first_offset in prop_oneof![Just(0), Just(u32::MAX - 9000)],
     ) {
         let mut memory = memory();
-        let mut pair = Pair::with(&mut memory, |config| {
-            (config.streams, config.first_offset) = (streams, first_offset);
-        });
+        let order = if streams { Order::Streams } else { Order::One };
+        let mut pair = Pair::on(order, &mut memory, |config| config.first_offset = first_offset);
         for Step { what, whose, bytes } in steps {
             let from = usize::from(whose % 2);
             let slot = Slot(u32::from(whose / 2 % 9));

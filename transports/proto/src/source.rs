@@ -1,7 +1,8 @@
 //! Links as a source: each channel that a far end opens is a connection that came. Accepts carriers,
 //! one for each link it has memory for. Knows no address but to tell it.
 //!
-//! Invariant: the listener is in the epoll if and only if carriers are accepted and a link is vacant.
+//! Invariant: the listener is in the epoll if and only if carriers are accepted and a link is vacant,
+//! or if what carriers receive comes through it.
 
 use crate::carrier::Carrier;
 use crate::link::{LINKS_MAX, Link, LinkMemory, Told, link_of};
@@ -22,11 +23,25 @@ pub trait Accept {
     /// The listening descriptor.
     fn fd(&self) -> RawFd;
 
-    /// The next carrier, connected, and who is at its far end.
+    /// Whether its carriers have no descriptor of their own: what they receive comes through the
+    /// listener's, so all of them are asked when that is ready.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// The next carrier, connected, and who is at its far end. `refused`: nobody is wanted, for this
+    /// reason; a carrier that is given all the same is dropped at once.
     ///
     /// # Errors
-    /// EAGAIN: none waits. EINVAL: the listener was shut down. Any other: none can be had now.
-    fn accept(&mut self) -> Result<(Self::Carrier, Address), Errno>;
+    /// EAGAIN: none waits. EINVAL: the listener was shut down. Any other: none can be had now, and the
+    /// listener is left alone for a moment.
+    fn accept(&mut self, refused: Option<FailReason>) -> Result<(Self::Carrier, Address), Errno>;
+
+    /// Whether something was received through the listener for one that has not asked since: for one of
+    /// the carriers, or for [`Accept::accept`].
+    fn is_waiting(&self) -> bool {
+        false
+    }
 
     /// Nobody is wanted any more: whoever connects from now on is to be refused. May be said by every
     /// thread that shares the listener.
@@ -41,6 +56,10 @@ const TURNED_AWAY_MAX: usize = 4096;
 
 /// The listener's number among the source's own descriptors; link n has n + 1.
 const LISTENER: u32 = 0;
+
+/// How often in a turn all links are asked once more since something waits for one of them, although
+/// none has received anything.
+const VAIN_ROUNDS_MAX: u32 = 2;
 
 /// After so many things that one link told it is the next one's turn: a busy link always has more.
 const IN_A_ROW_MAX: u32 = 32;
@@ -62,6 +81,8 @@ pub struct LinkSource<'m, A: Accept, const LINKS: usize> {
     turn: usize,
     /// How many things it has told in a row.
     in_a_row: u32,
+    /// Rounds of this turn in which nobody received anything.
+    vain_rounds: u32,
 }
 
 impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
@@ -87,6 +108,7 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
             paused_until: None,
             turn: 0,
             in_a_row: 0,
+            vain_rounds: 0,
         }
     }
 
@@ -99,7 +121,11 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
         if self.paused_until.is_some_and(|until| until <= desk.now) {
             self.paused_until = None;
         }
-        let wanted = !self.ended && self.paused_until.is_none() && self.vacant().is_some();
+        let has_use = match self.accept.is_shared() {
+            true => !self.ended || self.links.iter().any(Link::has_carrier),
+            false => !self.ended && self.vacant().is_some(),
+        };
+        let wanted = has_use && self.paused_until.is_none();
         if wanted != self.listening {
             match wanted {
                 true => desk.poller.add_listener(self.accept.fd(), LISTENER)?,
@@ -118,22 +144,72 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
 
     /// Takes one carrier that waits.
     fn take<K: Sys>(&mut self, desk: &mut Desk<'_, K>) -> Option<Event> {
-        if !core::mem::take(&mut self.ready) || self.ended {
+        self.ready = false;
+        let vacant = match self.vacant() {
+            _ if self.ended => Err(FailReason::Shutdown),
+            vacant => vacant.ok_or(FailReason::TableFull),
+        };
+        if vacant.is_err() && !self.accept.is_shared() {
             return None;
         }
-        let vacant = self.vacant()?;
-        match self.accept.accept() {
+        match self.accept.accept(vacant.err()) {
             Ok((carrier, peer)) => {
-                if let Err(errno) = desk.poller.add_source_own(carrier.fd(), vacant as u32 + 1) {
+                let vacant = vacant.ok()?;
+                if let Some(fd) = carrier.fd()
+                    && let Err(errno) = desk.poller.add_source_own(fd, vacant as u32 + 1)
+                {
                     return Some(self.pause(errno, desk.now));
                 }
                 self.links[vacant].start(carrier, peer, desk.now);
+                // Others are told of by the same event.
+                self.ready = self.accept.is_shared();
                 None
             }
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::PROTO | Errno::INTR) => None,
             Err(Errno::INVAL) => Some(Event::Ended),
             Err(errno) => Some(self.pause(errno, desk.now)),
         }
+    }
+
+    /// What the links have to tell, each in its turn.
+    fn poll_links(&mut self, now: Instant) -> Option<Event> {
+        for _ in 0..LINKS {
+            let link = self.turn;
+            while let Some(told) = self.links[link].poll(now) {
+                self.in_a_row += 1;
+                if self.in_a_row >= IN_A_ROW_MAX {
+                    self.pass_turn();
+                }
+                if let Some(event) = self.event(link, told) {
+                    return Some(event);
+                }
+            }
+            self.pass_turn();
+        }
+        None
+    }
+
+    /// Everybody is to look once more for what came through the listener.
+    fn look_again(&mut self) {
+        self.ready = true;
+        for link in self.links.iter_mut().filter(|link| link.has_carrier()) {
+            link.ready(Ready { readable: true, ..Ready::default() });
+        }
+    }
+
+    /// Whether there may be more: who looked for what is its own may have found what is another's, and
+    /// left it there.
+    fn has_more(&mut self) -> bool {
+        if !self.accept.is_shared() {
+            return false;
+        }
+        let mut received = false;
+        for link in &mut self.links {
+            received |= link.has_received();
+        }
+        let in_vain = !received && self.accept.is_waiting() && self.paused_until.is_none();
+        self.vain_rounds += u32::from(in_vain);
+        received || in_vain && self.vain_rounds <= VAIN_ROUNDS_MAX
     }
 
     /// Whoever waits still waits, so it would be reported again at once.
@@ -163,6 +239,7 @@ impl<K: Sys, A: Accept, const LINKS: usize> Transport<K> for LinkSource<'_, A, L
 
     fn ready(&mut self, own: u32, fd: RawFd, ready: Ready) {
         match own.checked_sub(1) {
+            None if self.accept.is_shared() => self.look_again(),
             None => self.ready = true,
             Some(link) => {
                 if let Some(link) = self.links.get_mut(link as usize)
@@ -175,21 +252,19 @@ impl<K: Sys, A: Accept, const LINKS: usize> Transport<K> for LinkSource<'_, A, L
     }
 
     fn poll(&mut self, desk: &mut Desk<'_, K>) -> Option<Event> {
-        if let Some(event) = self.take(desk) {
-            return Some(event);
-        }
-        for _ in 0..LINKS {
-            let link = self.turn;
-            while let Some(told) = self.links[link].poll(desk.now) {
-                self.in_a_row += 1;
-                if self.in_a_row >= IN_A_ROW_MAX {
-                    self.pass_turn();
-                }
-                if let Some(event) = self.event(link, told) {
+        loop {
+            while self.ready {
+                if let Some(event) = self.take(desk) {
                     return Some(event);
                 }
             }
-            self.pass_turn();
+            if let Some(event) = self.poll_links(desk.now) {
+                return Some(event);
+            }
+            if !self.has_more() {
+                break;
+            }
+            self.look_again();
         }
         self.refused = false;
         match self.listen(desk) {
@@ -232,7 +307,8 @@ impl<K: Sys, A: Accept, const LINKS: usize> Transport<K> for LinkSource<'_, A, L
     }
 
     fn timeout(&self) -> Option<Instant> {
-        if self.ready && self.listening || self.refused {
+        let is_waiting = self.accept.is_waiting() && self.paused_until.is_none();
+        if self.ready && self.listening || self.refused || is_waiting {
             return Some(Instant::from_millis(0));
         }
         self.links.iter().filter_map(Link::timeout).chain(self.paused_until).min()
@@ -240,6 +316,7 @@ impl<K: Sys, A: Accept, const LINKS: usize> Transport<K> for LinkSource<'_, A, L
 
     fn flush(&mut self, desk: &mut Desk<'_, K>) {
         self.links.iter_mut().for_each(Link::end_turn);
+        self.vain_rounds = 0;
         // The next poll tries again, and tells if it is in vain.
         self.refused = self.listen(desk).is_err();
     }
@@ -247,7 +324,7 @@ impl<K: Sys, A: Accept, const LINKS: usize> Transport<K> for LinkSource<'_, A, L
     /// Far ends that were told to open no more channels close their links themselves, once they have
     /// passed on what was sent to them.
     fn is_flushed(&self) -> bool {
-        let is_over = |link: &Link<'_, _>| link.fd().is_none() || !self.ended;
+        let is_over = |link: &Link<'_, _>| !link.has_carrier() || !self.ended;
         self.links.iter().all(|link| link.is_flushed() && is_over(link))
     }
 }
@@ -283,7 +360,7 @@ impl<K: Sys, A: Accept, const LINKS: usize> Source<K> for LinkSource<'_, A, LINK
         let _ = self.listen(desk);
         // Those who wait in the queue would wait in vain for as long as the last channel lives.
         for _ in 0..TURNED_AWAY_MAX {
-            if self.accept.accept().is_err() {
+            if self.accept.accept(Some(FailReason::Shutdown)).is_err() {
                 break;
             }
         }

@@ -2,7 +2,7 @@
 //! for it, so a slow reader costs its own window and nobody else's. Knows no message.
 //!
 //! A window begins small and doubles while it is what holds the sender up: when half of it is used
-//! within a round trip. It may take as much as half of what nobody has (a dynamic threshold, Choudhury
+//! within two round trips. It may take as much as half of what nobody has (a dynamic threshold, Choudhury
 //! and Hahne, 1998): greedy channels come out even, and there is always something for one that comes
 //! later. Credit that was granted cannot be taken back; a window that has become too large shrinks
 //! as it is used.
@@ -21,8 +21,8 @@ pub const WINDOW_BYTES_MAX: u32 = 8 * 1024 * 1024;
 /// 10, no less with 40).
 const FAST_MILLIS_MIN: u32 = 10;
 
-/// So many round trips for half a window are slow: it is more than is needed.
-const SLOW_ROUND_TRIPS: u32 = 16;
+/// So many times what is fast is slow for half a window: it is more than is needed.
+const SLOW_FACTOR: u32 = 16;
 
 /// What all channels of a session have in common.
 #[derive(Clone, Copy)]
@@ -68,9 +68,9 @@ pub(crate) fn end(channel: &mut Channel, pool: &mut Pool<'_>, terms: Terms) {
     hold(channel, pool, u32::from(terms.base_chunks));
 }
 
-/// Nothing more will arrive: credit ends with what was received.
-pub(crate) fn close(channel: &mut Channel, pool: &mut Pool<'_>, terms: Terms) {
-    channel.granted = channel.received;
+/// The far end has sent all up to `end`, which it had credit for: that is where credit ends now.
+pub(crate) fn close(channel: &mut Channel, pool: &mut Pool<'_>, terms: Terms, end: u32) {
+    channel.granted = end;
     let chunks = needed(channel).max(u32::from(terms.base_chunks));
     hold(channel, pool, chunks);
 }
@@ -111,10 +111,11 @@ pub(crate) fn advance(
 /// The window after half of the last one was used.
 fn next_window(channel: &Channel, terms: Terms, cap_chunks: u32, now: Instant) -> u32 {
     let elapsed = (now.as_millis() as u32).wrapping_sub(channel.granted_at);
-    let fast = terms.round_trip_millis.max(FAST_MILLIS_MIN);
+    // What fills a window arrives a round trip after it was granted, and a little.
+    let fast = (2 * terms.round_trip_millis).max(FAST_MILLIS_MIN);
     let wanted = if elapsed <= fast {
         channel.window.saturating_mul(2)
-    } else if elapsed > fast.saturating_mul(SLOW_ROUND_TRIPS) {
+    } else if elapsed > fast.saturating_mul(SLOW_FACTOR) {
         channel.window / 2
     } else {
         channel.window

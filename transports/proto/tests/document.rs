@@ -1,95 +1,14 @@
 //! docs/protocol.md and the code say the same: every example both ways, every limit, every reason.
 
+mod described;
+
+use described::{DOCUMENT, block, cells, described, examples, hexadecimal};
 use seaprox::fail::FailReason;
 use seaprox_proto::message::{
     CHANNELS_MAX, DATA_HEADER_BYTES, Malformed, Message, NAME_BYTES_MAX, PACKET_BYTES,
-    TEXT_BYTES_MAX, Target, data_header, parse,
+    TEXT_BYTES_MAX, data_header, parse,
 };
 use std::collections::BTreeSet;
-
-const DOCUMENT: &str = include_str!("../../../docs/protocol.md");
-
-/// The lines between ```` ```name ```` and ```` ``` ````.
-fn block(name: &str) -> Vec<&'static str> {
-    let lines = DOCUMENT.lines().skip_while(|line| line.strip_prefix("```") != Some(name)).skip(1);
-    let lines: Vec<_> = lines.take_while(|line| *line != "```").collect();
-    assert!(!lines.is_empty(), "there is no block {name}");
-    lines
-}
-
-/// The bytes of a line of hexadecimal, which begins with four blanks.
-fn hexadecimal(line: &str) -> Option<Vec<u8>> {
-    let digits = line.strip_prefix("    ")?;
-    let bytes = digits.split(' ').map(|two| u8::from_str_radix(two, 16));
-    Some(bytes.collect::<Result<_, _>>().unwrap_or_else(|_| panic!("{line:?}")))
-}
-
-/// What is described in a line, and the bytes in the lines after it.
-fn examples(lines: &[&'static str]) -> Vec<(&'static str, Vec<u8>)> {
-    let mut examples = Vec::<(&str, Vec<u8>)>::new();
-    for line in lines {
-        match hexadecimal(line) {
-            Some(bytes) => examples.last_mut().expect("bytes of something").1.extend(bytes),
-            None => examples.push((line.trim_start(), Vec::new())),
-        }
-    }
-    examples
-}
-
-/// A message as the document writes it.
-fn described(message: &Message<'_>) -> String {
-    let text = |bytes: &[u8]| format!("\"{}\"", bytes.escape_ascii());
-    match *message {
-        Message::Pad => "PAD".into(),
-        Message::Hello(hello) => format!(
-            "HELLO versions={}..={} flags={} channels_max={} initial_credit={} credit_max={} idle_seconds={}",
-            hello.version_min,
-            hello.version_max,
-            hello.flags,
-            hello.channels_max,
-            hello.initial_credit,
-            hello.credit_max,
-            hello.idle_seconds,
-        ),
-        Message::Data { channel, fin, bytes } => {
-            let fin = if fin { " fin" } else { "" };
-            format!("DATA channel={:08x}{fin} bytes={}", channel.0, text(bytes))
-        }
-        Message::Credit { channel, max_offset } => {
-            format!("CREDIT channel={:08x} max_offset={max_offset}", channel.0)
-        }
-        Message::Open { channel, credit, target, client } => {
-            let target = match target {
-                Target::Service(name) => format!("service:{}", text(name)),
-                Target::Name(name, port) => format!("name:{}:{port}", text(name)),
-                Target::V4(ip, port) => std::net::SocketAddr::from((ip, port)).to_string(),
-                Target::V6(ip, port) => std::net::SocketAddr::from((ip, port)).to_string(),
-            };
-            let client = client.map_or("none".into(), |client| client.to_string());
-            format!(
-                "OPEN channel={:08x} credit={credit} target={target} client={client}",
-                channel.0
-            )
-        }
-        Message::Opened { channel, credit } => {
-            format!("OPENED channel={:08x} credit={credit}", channel.0)
-        }
-        Message::Reset { channel, reason, final_offset } => {
-            format!("RESET channel={:08x} reason={reason} final_offset={final_offset}", channel.0)
-        }
-        Message::Stop { channel, reason } => {
-            format!("STOP channel={:08x} reason={reason}", channel.0)
-        }
-        Message::Done { channel } => format!("DONE channel={:08x}", channel.0),
-        Message::Ping(value) => format!("PING {value:016x}"),
-        Message::Pong(value) => format!("PONG {value:016x}"),
-        Message::Close { reason, text: said } => {
-            format!("CLOSE reason={reason} text={}", text(said))
-        }
-        Message::Goaway { last } => format!("GOAWAY last={:08x}", last.0),
-        Message::Skipped => "SKIPPED".into(),
-    }
-}
 
 fn check(description: &str, bytes: &[u8]) {
     let (message, length) = parse(bytes).unwrap_or_else(|_| panic!("{description}: {bytes:02x?}"));
@@ -99,13 +18,13 @@ fn check(description: &str, bytes: &[u8]) {
     assert_eq!(message.emit(&mut out), Some(length), "{description}");
     assert_eq!(&out[..length], bytes, "{description}");
     assert_eq!(out[length], 0xee, "{description} is longer than it says");
-    if let Message::Data { channel, fin, bytes: payload } = message {
-        let header = data_header(channel, fin, payload.len() as u16);
-        assert_eq!(header, bytes[..DATA_HEADER_BYTES], "{description}");
+    if let Message::Data { channel, fin: false, offset, bytes: payload, .. } = message {
+        let header = data_header(channel, offset, payload.len() as u16);
+        assert_eq!(header.as_bytes(), &bytes[..length - payload.len()], "{description}");
     }
 }
 
-/// What kind and form an example is of: its name, and of OPEN both families, of DATA the flag.
+/// What kind and form an example is of: its name, and of OPEN both families, of DATA the flags.
 fn form(description: &str) -> String {
     let word = |key: &str| description.split(' ').find_map(|word| word.strip_prefix(key));
     let family = |address: &str| match address.split(':').next() {
@@ -117,7 +36,11 @@ fn form(description: &str) -> String {
         ("OPEN", Some(target), Some(client)) => {
             format!("OPEN {} {}", family(target), family(client))
         }
-        ("DATA", ..) if description.contains(" fin ") => "DATA fin".into(),
+        ("DATA", ..) => {
+            let flags = [" fin ", " stopped ", " offset"];
+            let flags = flags.into_iter().filter(|flag| description.contains(flag));
+            flags.fold("DATA".into(), |form, flag| format!("{form} {}", flag.trim()))
+        }
         _ => name.into(),
     }
 }
@@ -135,6 +58,9 @@ fn every_message_is_what_its_bytes_say() {
         "CREDIT",
         "DATA",
         "DATA fin",
+        "DATA fin offset",
+        "DATA fin stopped offset",
+        "DATA offset",
         "DONE",
         "GOAWAY",
         "HELLO",
@@ -203,11 +129,6 @@ fn an_exchange_is_made_of_its_messages() {
     assert!(packets > 10, "the exchange has only {packets} packets");
 }
 
-/// The cells of a row of a table.
-fn cells(line: &str) -> Vec<&str> {
-    line.trim_matches('|').split('|').map(str::trim).collect()
-}
-
 #[test]
 fn every_reason_has_its_row() {
     let rows = DOCUMENT.lines().skip_while(|line| *line != "## Reasons");
@@ -224,7 +145,8 @@ fn every_limit_is_the_one_that_is_compiled_in() {
     let limit = |what: &str| -> usize {
         let row = DOCUMENT.lines().map(cells).find(|row| row[0] == what && row.len() == 2);
         let row = row.unwrap_or_else(|| panic!("no limit of {what}"));
-        let digits: String = row[1].chars().filter(char::is_ascii_digit).collect();
+        let number = row[1].split(' ').next().unwrap_or_default();
+        let digits: String = number.chars().filter(char::is_ascii_digit).collect();
         digits.parse().unwrap()
     };
     assert_eq!(limit("a packet"), PACKET_BYTES);

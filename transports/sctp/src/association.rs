@@ -11,7 +11,7 @@ use rustix::fd::{AsFd, AsRawFd};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, ipproto, sockopt};
 use seaprox::address::Address;
 use seaprox::sys::{Errno, OwnedFd, RawFd};
-use seaprox_proto::carrier::{Bounds, Carrier, Received};
+use seaprox_proto::carrier::{Bounds, Carrier, Order, Received};
 
 /// An SCTP socket that connects, or is connected.
 #[derive(Debug)]
@@ -140,7 +140,7 @@ impl Socket for Association {
 impl Carrier for Association {
     fn bounds(&self) -> Bounds {
         Bounds {
-            streams: true,
+            order: Order::Streams,
             // Without an association there are none, and it ends soon.
             channels_max: self.streams().map_or(0, Streams::channels),
             // While one is sent nothing else is: without interleaving (RFC 8260) a long one would
@@ -149,8 +149,8 @@ impl Carrier for Association {
         }
     }
 
-    fn fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
+    fn fd(&self) -> Option<RawFd> {
+        Some(self.fd.as_raw_fd())
     }
 
     fn send(&mut self, stream: u16, packet: &[u8]) -> Result<(), Errno> {

@@ -89,8 +89,8 @@ impl Carrier for Seqpacket {
         Bounds::ORDERED
     }
 
-    fn fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
+    fn fd(&self) -> Option<RawFd> {
+        Some(self.fd.as_raw_fd())
     }
 
     fn send(&mut self, _: u16, packet: &[u8]) -> Result<(), Errno> {

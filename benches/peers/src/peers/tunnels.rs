@@ -6,21 +6,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Installed, Launch, Peer, Route, find_in_path};
+use super::{Installed, Launch, Peer, Route, find_in_path, udp};
 use crate::lifecycle;
 
 /// Says in one line what a tunnel lacks beside the program that was found.
 pub(super) fn check(installed: &Installed) -> Result<(), String> {
     match (installed.peer, &installed.program) {
         (Peer::SeaproxLink, Some(program)) => {
-            let help = Command::new(program)
-                .args(["ingress", "--help"])
-                .stdin(Stdio::null())
-                .output()
-                .map_err(|error| format!("{}: {error}", program.display()))?;
-            let lacks = format!("{} has no `ingress`", program.display());
-            help.status.success().then_some(()).ok_or(lacks)
+            help(program)?;
+            Ok(())
         }
+        (Peer::SeaproxUdp, Some(program)) => udp::check(program),
         (Peer::Ssh, _) => ["ssh", "ssh-keygen"]
             .into_iter()
             .find(|name| find_in_path(name).is_none())
@@ -29,9 +25,31 @@ pub(super) fn check(installed: &Installed) -> Result<(), String> {
     }
 }
 
+/// What seaprox says of links.
+pub(super) fn help(program: &Path) -> Result<String, String> {
+    let help = Command::new(program)
+        .args(["ingress", "--help"])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("{}: {error}", program.display()))?;
+    let lacks = format!("{} has no `ingress`", program.display());
+    help.status.success().then(|| String::from_utf8_lossy(&help.stdout).into()).ok_or(lacks)
+}
+
 pub(super) fn seaprox(program: &Path, route: &Route<'_>) -> Vec<Launch> {
     let socket = route.folder.join(format!("seaprox-{}.sock", route.listen.port()));
     let link = format!("seqpacket:{}", socket.display());
+    let [egress, ingress] = seaprox_ends(program, route, &link, &link);
+    vec![Launch::ready_with(egress, socket), Launch::of(ingress)]
+}
+
+/// The egress where `far` says, and the ingress of the link where `near` says.
+pub(super) fn seaprox_ends(
+    program: &Path,
+    route: &Route<'_>,
+    far: &str,
+    near: &str,
+) -> [Command; 2] {
     let command = |words: [&str; 3]| {
         let mut command = Command::new(program);
         command
@@ -40,9 +58,10 @@ pub(super) fn seaprox(program: &Path, route: &Route<'_>) -> Vec<Launch> {
             .args(route.seaprox_args);
         command
     };
-    let egress = command(["egress", &link, &route.target.to_string()]);
-    let ingress = command(["ingress", &route.listen.to_string(), &link]);
-    vec![Launch { command: egress, ready: Some(socket) }, Launch { command: ingress, ready: None }]
+    [
+        command(["egress", far, &route.target.to_string()]),
+        command(["ingress", &route.listen.to_string(), near]),
+    ]
 }
 
 pub(super) fn yamux(program: &Path, route: &Route<'_>) -> io::Result<Vec<Launch>> {
@@ -50,9 +69,33 @@ pub(super) fn yamux(program: &Path, route: &Route<'_>) -> io::Result<Vec<Launch>
     let launch = |end: &str, from: SocketAddr, to: SocketAddr| {
         let mut command = Command::new(program);
         command.args([end, &from.to_string(), &to.to_string(), &route.threads.to_string()]);
-        Launch { command, ready: None }
+        Launch::of(command)
     };
     Ok(vec![launch("far", link, route.target), launch("near", route.listen, link)])
+}
+
+/// Its server is the end that clients connect to, and listens for them once its
+/// client, the end at the target, has come.
+pub(super) fn rathole(program: &Path, route: &Route<'_>) -> io::Result<Vec<Launch>> {
+    let link = lifecycle::bind_free_port()?.local_addr()?;
+    let Route { listen, target, .. } = route;
+    let token = "default_token = \"peers\"\n";
+    let server = format!(
+        "[server]\nbind_addr = \"{link}\"\n{token}[server.services.one]\n\
+         bind_addr = \"{listen}\"\n"
+    );
+    let client = format!(
+        "[client]\nremote_addr = \"{link}\"\n{token}[client.services.one]\n\
+         local_addr = \"{target}\"\n"
+    );
+    let launch = |role: &str, text: &str| -> io::Result<Launch> {
+        let mut command = Command::new(program);
+        command.arg(format!("--{role}")).arg(route.write(&format!("rathole-{role}"), text)?);
+        // It has no word for it.
+        command.env("TOKIO_WORKER_THREADS", route.threads.to_string()).env("RUST_LOG", "error");
+        Ok(Launch::of(command))
+    };
+    Ok(vec![launch("server", &server)?, launch("client", &client)?])
 }
 
 /// A server of its own for each tunnel, with keys and a configuration that are
@@ -96,10 +139,7 @@ pub(super) fn ssh(sshd: &Path, route: &Route<'_>) -> io::Result<Vec<Launch>> {
         client.args(["-o", option]);
     }
     client.arg(link.ip().to_string());
-    Ok(vec![
-        Launch { command: server, ready: Some(pid_file) },
-        Launch { command: client, ready: None },
-    ])
+    Ok(vec![Launch::ready_with(server, pid_file), Launch::of(client)])
 }
 
 /// Where Debian's sshd has no more rights than it needs.

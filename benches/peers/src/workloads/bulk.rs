@@ -32,6 +32,20 @@ pub(crate) fn measure_shares(proxy: &Proxy, effort: &Effort, connections: usize)
     Ok(figures)
 }
 
+/// One connection over a path, which may be slow: in megabytes, and for longer,
+/// once its congestion control has had time to learn the path.
+pub(crate) fn measure_path(proxy: &Proxy, effort: &Effort) -> Figures {
+    let mut sink = Sink::open(proxy, 1)?;
+    sink.take_for(effort.path_warm_up)?;
+    let mut figures = measure_sink(proxy, &mut sink, effort.long_window)?;
+    for (metric, value) in &mut figures {
+        if *metric == Metric::GigabytesPerSecond {
+            (*metric, *value) = (Metric::MegabytesPerSecond, *value * 1000.0);
+        }
+    }
+    Ok(figures)
+}
+
 fn measure_sink(proxy: &Proxy, sink: &mut Sink, window: Duration) -> Figures {
     let cpu_before = proxy.cpu_seconds();
     let started = Instant::now();

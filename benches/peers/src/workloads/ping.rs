@@ -37,6 +37,13 @@ pub(crate) fn measure(proxy: &Proxy, effort: &Effort, bulk: usize) -> Figures {
     })
 }
 
+/// On one connection over a path, with nothing beside it.
+pub(crate) fn measure_path(proxy: &Proxy, effort: &Effort) -> Figures {
+    let stream = client::connect_echoed(proxy.addr, Behaviour::EchoAlone)?;
+    ping_for(&stream, effort.warm_up)?;
+    Ok(percentiles(&mut ping_for(&stream, effort.path_ping_window)?)?.into())
+}
+
 fn ping_for(stream: &TcpStream, time: Duration) -> io::Result<Vec<Duration>> {
     let started = Instant::now();
     let mut latencies = Vec::new();

@@ -4,12 +4,13 @@
 //! byte for byte, but for the reserved bytes of HELLO and the contents of what is skipped.
 
 use super::{
-    ChannelId, DATA_HEADER_BYTES, Hello, Malformed, Message, NAME_BYTES_MAX, TEXT_BYTES_MAX, Target,
+    ChannelId, DATA_HEADER_BYTES, Hello, Malformed, Message, NAME_BYTES_MAX, OFFSET_HEADER_BYTES,
+    TEXT_BYTES_MAX, Target,
 };
 use core::net::{IpAddr, SocketAddr};
 
 const PAD: u8 = 0x00;
-const DATA: u8 = 0x01;
+pub(super) const DATA: u8 = 0x01;
 const CREDIT: u8 = 0x03;
 const OPEN: u8 = 0x04;
 const OPENED: u8 = 0x05;
@@ -26,7 +27,10 @@ const SKIPPABLE: u8 = 0x80;
 /// What [`Message::Skipped`] is written as.
 const SKIPPED: u8 = 0xff;
 
+// Flags of DATA.
 const FIN: u8 = 1;
+pub(super) const OFFSET: u8 = 2;
+const STOPPED: u8 = 4;
 
 const FAMILY_NONE: u8 = 0;
 const FAMILY_SERVICE: u8 = 0;
@@ -34,13 +38,38 @@ const FAMILY_NAME: u8 = 1;
 const FAMILY_V4: u8 = 4;
 const FAMILY_V6: u8 = 6;
 
-/// The bytes of a DATA message before its payload of so many bytes.
+/// What is before the payload of a DATA message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataHeader {
+    bytes: [u8; OFFSET_HEADER_BYTES],
+    length: u8,
+}
+
+impl DataHeader {
+    /// [`DATA_HEADER_BYTES`], or [`OFFSET_HEADER_BYTES`].
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
+/// The header of a DATA message without FIN, with a payload of so many bytes.
 #[inline]
 #[must_use]
-pub fn data_header(channel: ChannelId, fin: bool, bytes: u16) -> [u8; DATA_HEADER_BYTES] {
+pub fn data_header(channel: ChannelId, offset: Option<u32>, bytes: u16) -> DataHeader {
+    header(channel, 0, offset, bytes)
+}
+
+fn header(channel: ChannelId, flags: u8, offset: Option<u32>, bytes: u16) -> DataHeader {
     let [b0, b1] = bytes.to_le_bytes();
     let [c0, c1, c2, c3] = channel.0.to_le_bytes();
-    [DATA, u8::from(fin), b0, b1, c0, c1, c2, c3]
+    let [o0, o1, o2, o3] = offset.unwrap_or(0).to_le_bytes();
+    let (flags, length) = match offset {
+        None => (flags, DATA_HEADER_BYTES),
+        Some(_) => (flags | OFFSET, OFFSET_HEADER_BYTES),
+    };
+    let bytes = [DATA, flags, b0, b1, c0, c1, c2, c3, o0, o1, o2, o3];
+    DataHeader { bytes, length: length as u8 }
 }
 
 /// The first message of the rest of a packet, and its length in bytes, which is never 0. O(1): what
@@ -52,18 +81,35 @@ pub fn data_header(channel: ChannelId, fin: bool, bytes: u16) -> [u8; DATA_HEADE
 pub fn parse(packet: &[u8]) -> Result<(Message<'_>, usize), Malformed> {
     match packet.split_first_chunk::<DATA_HEADER_BYTES>() {
         Some((&[DATA, flags, b0, b1, c0, c1, c2, c3], rest)) => {
-            let length = usize::from(u16::from_le_bytes([b0, b1]));
+            let length = u16::from_le_bytes([b0, b1]);
             let channel = ChannelId(u32::from_le_bytes([c0, c1, c2, c3]));
-            match rest.get(..length) {
-                Some(bytes) if flags <= FIN => {
-                    let message = Message::Data { channel, fin: flags == FIN, bytes };
-                    Ok((message, DATA_HEADER_BYTES + length))
-                }
-                _ => Err(Malformed),
-            }
+            parse_data(channel, flags, length.into(), rest)
         }
         _ => parse_control(packet),
     }
+}
+
+#[inline]
+fn parse_data(
+    channel: ChannelId,
+    flags: u8,
+    length: usize,
+    rest: &[u8],
+) -> Result<(Message<'_>, usize), Malformed> {
+    const WHOLE: u8 = FIN | OFFSET | STOPPED;
+    let mut rest = Reader(rest);
+    let (offset, header) = match flags & OFFSET {
+        0 => (None, DATA_HEADER_BYTES),
+        _ => (Some(rest.u32()?), OFFSET_HEADER_BYTES),
+    };
+    let (fin, stopped) = match flags & !OFFSET {
+        0 => (false, false),
+        FIN => (true, false),
+        _ if flags == WHOLE => (true, true),
+        _ => return Err(Malformed),
+    };
+    let bytes = rest.bytes(length)?;
+    Ok((Message::Data { channel, fin, stopped, offset, bytes }, header + length))
 }
 
 /// Anything but DATA.
@@ -163,7 +209,8 @@ impl Message<'_> {
             | Message::Ping(_)
             | Message::Pong(_) => 12,
             Message::Hello(_) => 20,
-            Message::Data { bytes, .. } => DATA_HEADER_BYTES + bytes.len(),
+            Message::Data { offset: None, bytes, .. } => DATA_HEADER_BYTES + bytes.len(),
+            Message::Data { offset: Some(_), bytes, .. } => OFFSET_HEADER_BYTES + bytes.len(),
             Message::Close { text, .. } => 4 + text.len(),
             Message::Open { target, client, .. } => {
                 let target = match target {
@@ -181,10 +228,13 @@ impl Message<'_> {
         }
     }
 
-    /// Whether its variable part is short enough to be said.
+    /// Whether its variable part is short enough to be said, and what depends on another is with it.
     fn is_sayable(&self) -> bool {
         match self {
-            Message::Data { bytes, .. } => bytes.len() <= usize::from(u16::MAX),
+            Message::Data { fin, stopped, offset, bytes, .. } => {
+                let is_stop = !stopped || *fin && offset.is_some();
+                is_stop && bytes.len() <= usize::from(u16::MAX)
+            }
             Message::Close { text, .. } => text.len() <= TEXT_BYTES_MAX,
             Message::Open { target: Target::Service(name) | Target::Name(name, _), .. } => {
                 name.len() <= NAME_BYTES_MAX
@@ -194,7 +244,7 @@ impl Message<'_> {
     }
 
     /// Writes it at the start of `out`, and gives its length in bytes. `None`: there is no room, or
-    /// a part of it is longer than it may be; then nothing was written.
+    /// a part of it is not as it may be; then nothing was written.
     pub fn emit(&self, out: &mut [u8]) -> Option<usize> {
         let length = self.length();
         if !self.is_sayable() {
@@ -210,8 +260,10 @@ impl Message<'_> {
         match *self {
             Message::Pad => out.put(&[PAD]),
             Message::Hello(hello) => write_hello(&hello, out),
-            Message::Data { channel, fin, bytes } => {
-                out.put(&data_header(channel, fin, bytes.len() as u16))?;
+            Message::Data { channel, fin, stopped, offset, bytes } => {
+                let stopped = if stopped { STOPPED } else { 0 };
+                let flags = u8::from(fin) | stopped;
+                out.put(header(channel, flags, offset, bytes.len() as u16).as_bytes())?;
                 out.put(bytes)
             }
             Message::Credit { channel, max_offset } => {

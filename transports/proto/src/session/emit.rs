@@ -37,7 +37,7 @@ impl Session<'_> {
     /// They count as sent. O(messages).
     pub fn emit_control(&mut self, out: &mut [u8], stream: Option<u16>) -> usize {
         let mut packet = Packet { out, bytes: 0 };
-        let stream = if self.config.streams { Some(stream.unwrap_or(0)) } else { None };
+        let stream = if self.has_streams() { Some(stream.unwrap_or(0)) } else { None };
         if stream.unwrap_or(0) == 0 && !self.emit_life(&mut packet) {
             return packet.bytes;
         }
@@ -117,7 +117,10 @@ impl Session<'_> {
                 let message = Message::Reset { channel, reason, final_offset: record.sent };
                 (message, Flags::OWES_RESET, Flags::RESET_SENT)
             } else if owes(Flags::OWES_FIN) && opened {
-                let message = Message::Data { channel, fin: true, bytes: &[] };
+                let offset = self.is_unordered().then_some(record.sent);
+                // STOP was sent before, and may arrive later.
+                let stopped = offset.is_some() && owes(Flags::STOP_SENT);
+                let message = Message::Data { channel, fin: true, stopped, offset, bytes: &[] };
                 (message, Flags::OWES_FIN, Flags::FIN_SENT)
             } else if owes(Flags::OWES_DONE) {
                 (Message::Done { channel }, Flags::OWES_DONE, Flags::default())

@@ -3,14 +3,17 @@
 use super::{Session, is_ours};
 use crate::channel::{Channel, Flags};
 use crate::pool::chunks_for;
+use crate::ranges::is_before;
 
 /// What a session holds, for a test to see that at quiet it is nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Holdings {
     /// Channels that are not vacant.
     pub channels: usize,
-    /// Chunks with bytes in them.
+    /// Chunks with bytes in them, or with gaps between bytes.
     pub chunks: u32,
+    /// Ranges of bytes beyond a gap.
+    pub ranges: u32,
     /// Chunks reserved beyond the first credit of every slot.
     pub reserved: u32,
     /// Channels that owe the far end something.
@@ -27,6 +30,7 @@ impl Session<'_> {
         Holdings {
             channels: live.count(),
             chunks: self.pool.used(),
+            ranges: self.nodes.used(),
             reserved: self.pool.reserved() - self.base_of(slots),
             owing: self.lists.owing.iter(self.channels).count(),
             waiting: self.lists.schedule.iter(self.channels).count(),
@@ -39,6 +43,7 @@ impl Session<'_> {
         let live = |index: &usize| used[*index].flags.has(Flags::LIVE);
         let mut reserved = 0;
         let mut chunks = 0;
+        let mut ranges = 0;
         let mut open = [0; 2];
         for (index, channel) in used.iter().enumerate() {
             if !live(&index) {
@@ -46,12 +51,14 @@ impl Session<'_> {
                     !channel.flags.any(Flags::LIVE | Flags::OWES_ANY | Flags::OWING),
                     "vacant {index}"
                 );
-                assert!(channel.queue.bytes() == 0 && channel.reserved == 0, "vacant {index}");
+                assert!(channel.queue.span() == 0 && channel.reserved == 0, "vacant {index}");
+                assert!(channel.ranges.is_empty(), "vacant {index}");
                 continue;
             }
             open[index % 2] += 1;
             reserved += u32::from(channel.reserved);
             chunks += channel.queue.chunks();
+            ranges += channel.ranges.iter(&self.nodes).count();
             self.check_channel(index, channel);
         }
         assert_eq!(open, self.lists.open);
@@ -61,6 +68,7 @@ impl Session<'_> {
             assert_eq!(self.pool.reserved(), reserved + self.base_of(vacant), "reserved chunks");
         }
         assert_eq!(self.pool.used(), chunks, "chunks in use");
+        assert_eq!(self.nodes.used() as usize, ranges, "nodes in use");
         assert!(chunks <= self.pool.reserved() && self.pool.reserved() <= self.pool.len());
         let listed = self.lists.owing.iter(self.channels).inspect(|index| assert!(live(index)));
         let owing = used.iter().filter(|channel| channel.flags.has(Flags::OWING)).count();
@@ -89,6 +97,11 @@ impl Session<'_> {
             let needed = chunks_for(channel.queue.skipped(), bytes);
             assert!(needed <= channel.reserved.into(), "{index}: credit without chunks");
         }
+        self.check_ranges(index, channel);
+        if flags.has(Flags::EARLY) {
+            assert!(self.is_unordered() && !is_ours(index), "{index} comes early");
+            assert!(channel.user == 0 && !flags.has(Flags::CLOSED), "{index} is nobody's as yet");
+        }
         if flags.has(Flags::CLOSED) {
             assert!(flags.has(Flags::DROPPING) && !flags.has(Flags::WAITING), "{index} is closed");
             assert!(channel.has_ended(), "{index} is closed and goes on");
@@ -96,5 +109,25 @@ impl Session<'_> {
         assert!(!(flags.has(Flags::OWES_FIN) && flags.any(Flags::LAST_SENT)), "{index}: FIN twice");
         assert!(!(flags.has(Flags::OWES_FIN | Flags::OWES_RESET)), "{index}: FIN and RESET");
         assert!(!flags.has(Flags::FIN_SENT | Flags::RESET_SENT), "{index}: two last words");
+        let both = Flags::FIN_RECEIVED | Flags::RESET_RECEIVED;
+        assert!(!flags.has(both), "{index}: two last words of the far end");
+    }
+
+    /// What has arrived beyond the first gap: within the credit, apart from each other, and stored.
+    fn check_ranges(&self, index: usize, channel: &Channel) {
+        let mut newer = channel.granted.wrapping_add(1);
+        for (start, end) in channel.ranges.iter(&self.nodes) {
+            assert!(is_before(start, end) && is_before(end, newer), "{index}: {start}..{end}");
+            newer = start;
+        }
+        if channel.ranges.is_empty() {
+            assert_eq!(channel.queue.span(), channel.queue.bytes(), "{index}: bytes beyond no gap");
+            return;
+        }
+        assert!(self.is_unordered() && !channel.flags.has(Flags::DROPPING), "{index} has ranges");
+        assert!(is_before(channel.received, newer), "{index}: no gap before the ranges");
+        assert_eq!(channel.queue.bytes(), channel.unconsumed(), "{index}: stored before the gap");
+        let end = channel.ranges.end(&self.nodes).unwrap_or(channel.received);
+        assert_eq!(channel.queue.span(), end.wrapping_sub(channel.consumed), "{index}: stored");
     }
 }

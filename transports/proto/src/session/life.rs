@@ -42,13 +42,13 @@ pub(super) struct Life {
     pub(super) stage: Stage,
     pub(super) owed: Owed,
     pub(super) hello_sent: bool,
-    /// How many channels of each end the carrier has streams for.
-    pub(super) carrier_channels: u16,
     /// How many channels this end may open.
     pub(super) channels_max: u16,
     /// What may be sent on them at first.
     pub(super) peer_initial_credit: u32,
     heard_at: Instant,
+    /// When the acceptor answered the initiator's hello with its own.
+    greeted_at: Instant,
     ping_at: Instant,
     /// The PING that is not answered.
     pub(super) pinged: Option<u64>,
@@ -71,10 +71,10 @@ impl Life {
         stage: Stage::Down,
         owed: Owed { hello: false, ping: false, pong: false, goaway: false, close: false },
         hello_sent: false,
-        carrier_channels: 0,
         channels_max: 0,
         peer_initial_credit: 0,
         heard_at: Instant::from_millis(0),
+        greeted_at: Instant::from_millis(0),
         ping_at: Instant::from_millis(0),
         pinged: None,
         pong: 0,
@@ -88,12 +88,11 @@ impl Life {
         opens_since: Instant::from_millis(0),
     };
 
-    pub(super) fn begin(role: Role, carrier_channels: u16, now: Instant) -> Life {
+    pub(super) fn begin(role: Role, now: Instant) -> Life {
         let owed = Owed { hello: role == Role::Initiator, ..Owed::default() };
         Life {
             stage: Stage::Greeting,
             owed,
-            carrier_channels,
             heard_at: now,
             ping_at: now,
             opens_since: now,
@@ -198,7 +197,13 @@ impl Session<'_> {
         }
     }
 
-    pub(super) fn handle_hello(&mut self, hello: Hello, now: Instant) -> Result<(), FailReason> {
+    /// Whether the link is up by it.
+    pub(super) fn handle_hello(&mut self, hello: Hello, now: Instant) -> Result<bool, FailReason> {
+        if self.is_unordered() && self.life.stage != Stage::Greeting {
+            // A copy.
+            let is_same = hello.initial_credit == self.life.peer_initial_credit;
+            return if is_same { Ok(false) } else { Err(FailReason::Protocol) };
+        }
         if self.life.stage != Stage::Greeting || hello.initial_credit > CREDIT_BYTES_MAX {
             return Err(FailReason::Protocol);
         }
@@ -206,7 +211,7 @@ impl Session<'_> {
             return Err(FailReason::Version);
         }
         let slots = hello.channels_max.min((self.channels.len() / 2) as u16);
-        let slots = slots.min(self.life.carrier_channels);
+        let slots = slots.min(self.carrier.channels_max);
         // There are enough: asserted where the memory is made, and no window has grown yet.
         if !self.pool.reserve(self.base_of(slots)) {
             return Err(FailReason::Other);
@@ -222,17 +227,21 @@ impl Session<'_> {
                 self.life.stage = Stage::Greeted;
                 self.life.owed.hello = true;
                 self.life.ping_at = now.after(self.config.idle_millis / 3);
+                self.life.greeted_at = now;
             }
         }
-        Ok(())
+        Ok(self.is_up())
     }
 
-    pub(super) fn handle_ping(&mut self, value: u64) -> Heard<'static> {
+    pub(super) fn handle_ping(&mut self, value: u64, now: Instant) -> Heard<'static> {
         // One answer for many is enough: it proves the same.
         self.life.pong = value;
         self.life.owed.pong = true;
         if self.life.stage == Stage::Greeted {
             self.life.stage = Stage::Up;
+            // It answers hello, so this was a round trip: windows can grow from now on, not from the
+            // first heartbeat on.
+            self.note_round_trip(now.since(self.life.greeted_at));
             return Heard::Up;
         }
         Heard::Nothing
@@ -241,9 +250,12 @@ impl Session<'_> {
     pub(super) fn handle_pong(&mut self, value: u64, now: Instant) {
         if self.life.pinged == Some(value) && !self.life.owed.ping {
             self.life.pinged = None;
-            let millis = now.as_millis().saturating_sub(value).min(ROUND_TRIP_MILLIS_MAX);
-            self.terms.round_trip_millis = millis as u32;
+            self.note_round_trip(now.as_millis().saturating_sub(value));
         }
+    }
+
+    fn note_round_trip(&mut self, millis: u64) {
+        self.terms.round_trip_millis = millis.min(ROUND_TRIP_MILLIS_MAX) as u32;
     }
 
     pub(super) fn handle_close(&mut self, reason: u16) -> Heard<'static> {

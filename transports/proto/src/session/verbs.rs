@@ -3,7 +3,9 @@
 use super::life::Stage;
 use super::{Ended, Session, Slot, is_ours};
 use crate::channel::{Channel, Flags};
-use crate::message::{DATA_HEADER_BYTES, Message, Target, data_header};
+use crate::message::{
+    ChannelId, DATA_HEADER_BYTES, DataHeader, Message, OFFSET_HEADER_BYTES, Target, data_header,
+};
 use crate::{schedule, window};
 use core::net::SocketAddr;
 use seaprox::fail::FailReason;
@@ -25,7 +27,7 @@ impl Session<'_> {
     fn record(&self, slot: Slot) -> Option<&Channel> {
         let channel = self.channels.get(slot.index())?;
         let flags = channel.flags;
-        (flags.has(Flags::LIVE) && !flags.has(Flags::CLOSED)).then_some(channel)
+        (flags.has(Flags::LIVE) && !flags.any(Flags::CLOSED | Flags::EARLY)).then_some(channel)
     }
 
     fn index(&self, slot: Slot) -> Option<usize> {
@@ -144,10 +146,9 @@ impl Session<'_> {
     }
 
     /// Whether the far end neither takes nor says any more: it reset the channel, or has stopped it
-    /// after its FIN.
+    /// after its FIN, and all it said before has arrived.
     pub fn is_over(&self, slot: Slot) -> bool {
-        self.is_broken(slot)
-            && self.record(slot).is_some_and(|channel| channel.flags.any(Flags::LAST_RECEIVED))
+        self.is_broken(slot) && self.record(slot).is_some_and(Channel::is_whole)
     }
 
     /// Why nobody takes what is sent.
@@ -159,17 +160,24 @@ impl Session<'_> {
 
     /// So many bytes are being sent, at most [`Session::room`]: counts them, and gives the DATA header
     /// that goes before them.
-    pub fn data(&mut self, slot: Slot, bytes: u16) -> [u8; DATA_HEADER_BYTES] {
+    pub fn data(&mut self, slot: Slot, bytes: u16) -> DataHeader {
         debug_assert!(u32::from(bytes) <= self.room(slot), "more than there is room");
+        let is_unordered = self.is_unordered();
         match self.index(slot) {
             Some(index) => {
                 let channel = &mut self.channels[index];
+                let offset = is_unordered.then_some(channel.sent);
                 channel.sent = channel.sent.wrapping_add(bytes.into());
                 channel.deficit = channel.deficit.saturating_sub(bytes);
-                data_header(self.id(index), false, bytes)
+                data_header(self.id(index), offset, bytes)
             }
-            None => [0; DATA_HEADER_BYTES],
+            None => data_header(ChannelId(0), is_unordered.then_some(0), 0),
         }
+    }
+
+    /// How long the header of [`Session::data`] is on this carrier.
+    pub fn data_header_bytes(&self) -> usize {
+        if self.is_unordered() { OFFSET_HEADER_BYTES } else { DATA_HEADER_BYTES }
     }
 
     /// Nothing more will be sent on the channel: FIN is owed.
@@ -194,7 +202,9 @@ impl Session<'_> {
     }
 
     fn stop_at(&mut self, index: usize, reason: FailReason) {
-        let is_unread = self.channels[index].unconsumed() > 0;
+        let channel = &self.channels[index];
+        // After FIN the credit ends where the bytes do.
+        let is_unread = channel.consumed != channel.granted;
         self.drop_received(index);
         let channel = &mut self.channels[index];
         let is_over =
@@ -284,7 +294,7 @@ impl Session<'_> {
     /// How the far end's direction ended, once everything before the end was delivered.
     pub fn ended(&self, slot: Slot) -> Option<Ended> {
         let channel = self.record(slot)?;
-        if channel.unconsumed() > 0 {
+        if channel.unconsumed() > 0 || !channel.is_whole() {
             None
         } else if channel.flags.has(Flags::RESET_RECEIVED) {
             let reason = FailReason::from_number(channel.reset_received);

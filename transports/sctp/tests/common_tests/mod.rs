@@ -19,7 +19,7 @@ impl Edges {
     #[allow(unsafe_code)]
     pub(crate) fn of<S: Socket>(carrier: &S) -> Edges {
         // SAFETY: the carrier, which is lent, keeps it open.
-        Edges::of_fd(unsafe { BorrowedFd::borrow_raw(carrier.fd()) })
+        Edges::of_fd(unsafe { BorrowedFd::borrow_raw(carrier.fd().unwrap()) })
     }
 
     pub(crate) fn of_fd(fd: impl rustix::fd::AsFd) -> Edges {
