@@ -20,6 +20,9 @@ use core::sync::atomic::Ordering;
 const WORD_BITS: u32 = 40;
 const AWAITED: u64 = (1 << WORD_BITS) - 1;
 const GENERATION_MAX: u32 = (1 << (64 - WORD_BITS)) - 1;
+/// In a ticket's own word: as many connections and threads as a table can have.
+const MAILBOX_BITS: u32 = 28;
+const THREAD_BITS: u32 = 64 - MAILBOX_BITS - (64 - WORD_BITS);
 
 /// What became of a connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +71,22 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    /// The ticket as one number, for a language that keeps no struct of ours; never 0.
+    pub const fn to_word(self) -> u64 {
+        (self.generation as u64) << (MAILBOX_BITS + THREAD_BITS)
+            | (self.thread as u64) << MAILBOX_BITS
+            | self.mailbox as u64
+    }
+
+    /// The ticket with this number; one that nobody gave out is stale.
+    pub const fn from_word(word: u64) -> Ticket {
+        Ticket {
+            mailbox: (word & ((1 << MAILBOX_BITS) - 1)) as u32,
+            generation: (word >> (MAILBOX_BITS + THREAD_BITS)) as u32,
+            thread: (word >> MAILBOX_BITS & ((1 << THREAD_BITS) - 1)) as u32,
+        }
+    }
+
     /// The number of the mailbox, below MAX_NUM_CONNECTIONS: one ticket at a time is good for it.
     pub fn mailbox(&self) -> usize {
         self.mailbox as usize

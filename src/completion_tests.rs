@@ -68,6 +68,19 @@ fn every_outcome_survives_its_word() {
 }
 
 #[test]
+fn a_ticket_survives_its_word() {
+    let last = (1 << MAILBOX_BITS) - 1;
+    for (mailbox, generation, thread) in
+        [(0, 1, 0), (7, 9, 3), (last, GENERATION_MAX, (1 << THREAD_BITS) - 1)]
+    {
+        let ticket = Ticket { mailbox, generation, thread };
+        assert_eq!(Ticket::from_word(ticket.to_word()), ticket);
+        assert_ne!(ticket.to_word(), 0);
+    }
+    assert_eq!(Ticket::from_word(0).generation, 0, "which nobody awaits");
+}
+
+#[test]
 fn a_ticket_is_good_once() {
     let mailbox = Mailbox::new();
     mailbox.await_outcome(5);

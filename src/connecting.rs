@@ -1,14 +1,14 @@
 //! How connections begin: a source comes, its dest is reached step by step. Part of the worker; knows
 //! no transport but by its verbs.
 //!
-//! Invariant: from [`Worker::opened`] until [`Worker::connected`] or [`Worker::refuse`] the source is
+//! Invariant: from [`Worker::dial_for`] until [`Worker::connected`] or [`Worker::refuse`] the source is
 //! connected and the dest connecting, and nothing is read from the source.
 
 use crate::address::Address;
 use crate::fail::FailReason;
 use crate::side::{Dialing, Flags, Handle, SideKey, Stage};
 use crate::sys::Sys;
-use crate::transport::{Attempt, Cause, Desk, Dest, Dial, Notice, Observer, Source, Step};
+use crate::transport::{Asked, Attempt, Cause, Desk, Dest, Dial, Notice, Observer, Source, Step};
 use crate::worker::Worker;
 
 impl<K, S, D, O> Worker<'_, K, S, D, O>
@@ -23,7 +23,7 @@ where
         let share = self.table.share();
         share.counters.count_accepted();
         let Some(connection) = self.table.occupy() else {
-            return self.turn_away(handle, peer, FailReason::TableFull);
+            return self.turn_away(handle, peer, FailReason::TableFull, [0; 2]);
         };
         let source = SideKey::source(connection);
         if let Some(fd) = handle.fd()
@@ -40,9 +40,20 @@ where
         let side = self.table.side_mut(source);
         side.peer = peer;
         side.connect(prompt.or(Flags::WRITABLE));
-        let target = self.source.target(handle, source);
-        self.table.side_mut(source.other()).stage = Stage::Connecting(Dialing::default());
-        self.dial(source.other(), Cause::Start(target));
+        let now = self.now();
+        let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
+        match self.source.target(handle, source, &mut desk) {
+            Asked::For(target) => self.dial_for(source.other(), target),
+            Asked::Until(until) if S::ASKS => self.wait_for_word(source, until),
+            Asked::Until(_) => self.refuse(source, FailReason::Other),
+            Asked::Refused(reason) => self.refuse(source, reason),
+        }
+    }
+
+    /// It is known what a source is to be connected to.
+    pub(crate) fn dial_for(&mut self, dest: SideKey, target: S::Target) {
+        self.table.side_mut(dest).stage = Stage::Connecting(Dialing::default());
+        self.dial(dest, Cause::Start(target));
     }
 
     /// The next step in reaching a dest.
@@ -58,10 +69,11 @@ where
             fd: self.table.fd(key),
             peer: self.table.side(key).peer,
             source: self.table.side(key.other()).peer,
+            awaited: S::ASKS && self.source.waits(key.other()),
             notes: &mut dialing.notes,
             mailbox: self.table.mailbox(connection),
             ticket: self.table.ticket(connection, self.generation),
-            awaited: &mut dialing.generation,
+            generation: &mut dialing.generation,
         };
         let step = self.dest.dial(&mut dial, cause);
         self.generation = dial.ticket.generation;
@@ -111,14 +123,12 @@ where
         let prompt = if D::PROMPT { Flags::PROMPT } else { Flags::default() };
         self.table.side_mut(key).connect(prompt.or(Flags::WRITABLE));
         self.table.share().counters.count_connected();
-        if S::LENDS
-            && let Some(handle) = self.table.handle(key.other())
-        {
-            let now = self.now();
-            let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
-            self.source.answer(handle, &mut desk);
-        }
+        let told = if S::LENDS || S::ASKS { self.answer(key.other()) } else { Ok(()) };
         self.observer.notice(Notice::Connected(self.describe(key.connection())));
+        if let Err(reason) = told {
+            self.finish(key.connection(), Some(reason));
+            return;
+        }
         self.touch(key.connection());
         self.arm_life(key.connection());
         // Reset before anybody has looked, with bytes to be read before that.
@@ -126,5 +136,17 @@ where
             self.side_in_error(key);
         }
         self.drive(key.other());
+    }
+
+    /// The source is told that its dest was reached.
+    fn answer(&mut self, source: SideKey) -> Result<(), FailReason> {
+        let Some(handle) = self.table.handle(source) else { return Ok(()) };
+        let now = self.now();
+        let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
+        self.source.answer(handle, source, Ok(()), &mut desk)?;
+        if S::ASKS {
+            self.let_precede(source);
+        }
+        Ok(())
     }
 }

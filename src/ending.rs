@@ -7,7 +7,7 @@
 use crate::address::Address;
 use crate::completion::Outcome;
 use crate::fail::FailReason;
-use crate::side::{Description, Flags, Handle, SideKey, SideKind, Stage};
+use crate::side::{Flags, Handle, SideKey, SideKind, Stage};
 use crate::sys::Sys;
 use crate::time::{Instant, millis_until};
 use crate::transport::{Desk, Dest, Notice, Observer, Source};
@@ -83,7 +83,7 @@ where
     }
 
     /// What a side rested in is given back: in order, or its peer is to see a reset.
-    fn close(&mut self, kind: SideKind, handle: Handle, reason: Option<FailReason>) {
+    pub(crate) fn close(&mut self, kind: SideKind, handle: Handle, reason: Option<FailReason>) {
         let now = self.now();
         let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
         match kind {
@@ -153,13 +153,17 @@ where
     }
 
     /// A dest was not reached: the source is reset, since an end in order would look like an empty
-    /// answer. `key` is either side.
+    /// answer, unless its transport has words for that. `key` is either side.
     pub(crate) fn refuse(&mut self, key: SideKey, reason: FailReason) {
         let connection = key.connection();
         let (source, dest) = (SideKey::source(connection), SideKey::dest(connection));
+        let notes = match self.table.side(dest).stage {
+            Stage::Connecting(dialing) => dialing.notes,
+            _ => [0; 8],
+        };
         let now = self.now();
         let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
-        self.dest.abort(dest, &mut desk);
+        self.dest.abort(dest, &notes, &mut desk);
         if let Some(Outcome::Connected(fd)) = self.table.mailbox(connection).abort() {
             self.poller.retire(fd);
         }
@@ -167,19 +171,29 @@ where
             // It may be connected, and nobody has seen it yet: a FIN would say that all went well.
             self.poller.retire_with_reset(fd);
         }
+        if S::ASKS && self.tell(source, reason) {
+            return;
+        }
         let peer = self.table.side(source).peer;
+        let data = self.data(connection);
         let handle = self.table.handle(source);
         self.vacate(connection);
         if let Some(handle) = handle {
-            self.turn_away(handle, peer, reason);
+            self.turn_away(handle, peer, reason, data);
         }
     }
 
     /// Resets a source that has no connection.
-    pub(crate) fn turn_away(&mut self, handle: Handle, source: Address, reason: FailReason) {
+    pub(crate) fn turn_away(
+        &mut self,
+        handle: Handle,
+        source: Address,
+        reason: FailReason,
+        data: [u64; 2],
+    ) {
         self.close(SideKind::Source, handle, Some(reason));
         self.table.share().counters.count_failed(reason);
-        self.observer.notice(Notice::Refused { source, reason });
+        self.observer.notice(Notice::Refused { source, reason, data });
     }
 
     /// Ends a connection: in order, or with a reset for whoever is still there. Always `false`.
@@ -187,6 +201,7 @@ where
         let description = self.describe(connection);
         let keys = [SideKey::source(connection), SideKey::dest(connection)];
         let [source_bytes, dest_bytes] = keys.map(|key| self.table.side(key).bytes);
+        let data = self.data(connection);
         for key in keys {
             self.relay.drop_flow(self.table.side_mut(key));
             if let Some(handle) = self.table.handle(key) {
@@ -195,13 +210,21 @@ where
         }
         self.vacate(connection);
         self.table.share().counters.count_closed(source_bytes + dest_bytes, reason);
-        self.observer.notice(Notice::Closed { description, source_bytes, dest_bytes, reason });
+        let closed = Notice::Closed { description, source_bytes, dest_bytes, reason, data };
+        self.observer.notice(closed);
         false
     }
 
-    fn vacate(&mut self, connection: usize) {
+    /// The embedder's own words.
+    pub(crate) fn data(&self, connection: usize) -> [u64; 2] {
+        let keys = [SideKey::source(connection), SideKey::dest(connection)];
+        keys.map(|key| self.table.side(key).data)
+    }
+
+    pub(crate) fn vacate(&mut self, connection: usize) {
         self.timers.disarm(connection);
         self.table.vacate(connection);
+        self.source.left(SideKey::source(connection));
         self.count();
     }
 
@@ -217,19 +240,12 @@ where
             match (self.table.side(source).stage, self.table.side(dest).stage) {
                 (Stage::Idle { .. }, Stage::Idle { .. }) => {}
                 (_, Stage::Connecting(_)) => self.refuse(dest, FailReason::Shutdown),
+                (_, Stage::Asking) if S::ASKS => self.refuse(dest, FailReason::Shutdown),
+                (_, Stage::Parting) if S::ASKS => self.parted(source, Some(FailReason::Shutdown)),
                 _ => {
                     self.finish(connection, Some(FailReason::Shutdown));
                 }
             }
-        }
-    }
-
-    pub(crate) fn describe(&self, connection: usize) -> Description {
-        let peer = |key| self.table.side(key).peer;
-        Description {
-            proxy: self.options.proxy,
-            source: peer(SideKey::source(connection)),
-            dest: peer(SideKey::dest(connection)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Why a connection could not be made, or had to end. The numbers are for ever: they travel in
-//! completion words and, between two seaprox, on the wire. Knows nothing else.
+//! completion words and, between two seaprox, on the wire. Knows nothing else but the errors of connect(2).
 
+use crate::sys::Errno;
 use core::fmt;
 
 /// How many reasons a completion word leaves room for, for ever: a new reason changes no old word.
@@ -50,11 +51,13 @@ pub enum FailReason {
     HalfClosed = 19,
     /// The link to the far end is down, or went down.
     LinkDown = 20,
+    /// The peer has as much as it may have, or asks for more in a second than it may.
+    OverLimit = 21,
 }
 
 impl FailReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [FailReason; 20] = [
+    pub const ALL: [FailReason; 21] = [
         FailReason::NameResolution,
         FailReason::ConnectionRefused,
         FailReason::Other,
@@ -75,6 +78,7 @@ impl FailReason {
         FailReason::SourceGone,
         FailReason::HalfClosed,
         FailReason::LinkDown,
+        FailReason::OverLimit,
     ];
 
     /// The reason with this number; an unknown number is [`FailReason::Other`], 0 is none.
@@ -83,6 +87,25 @@ impl FailReason {
             0 => None,
             n if (n as usize) <= Self::ALL.len() => Some(Self::ALL[n as usize - 1]),
             _ => Some(FailReason::Other),
+        }
+    }
+
+    /// Why a socket could not be connected (connect(2), unix(7), tcp(7)), or not even had (socket(2),
+    /// epoll_ctl(2)).
+    pub fn of_connect(errno: Errno) -> FailReason {
+        match errno {
+            // No socket at a path is nobody who listens there.
+            Errno::CONNREFUSED | Errno::CONNRESET | Errno::NOENT => FailReason::ConnectionRefused,
+            // Of a unix socket: the queue of those who wait to be accepted is full.
+            Errno::TIMEDOUT | Errno::AGAIN => FailReason::TimedOut,
+            Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL => {
+                FailReason::Unreachable
+            }
+            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC => {
+                FailReason::OutOfDescriptors
+            }
+            Errno::ACCESS | Errno::PERM => FailReason::Denied,
+            _ => FailReason::Other,
         }
     }
 
@@ -109,6 +132,7 @@ impl FailReason {
             FailReason::SourceGone => "source-gone",
             FailReason::HalfClosed => "half-closed",
             FailReason::LinkDown => "link-down",
+            FailReason::OverLimit => "over-limit",
         }
     }
 }
@@ -124,6 +148,21 @@ static_assertions::const_assert!((FailReason::ALL.len() as u64) < NUM_CONNECTION
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_of_connect_has_a_reason() {
+        let reasons = [
+            (Errno::NOENT, FailReason::ConnectionRefused),
+            (Errno::AGAIN, FailReason::TimedOut),
+            (Errno::ADDRNOTAVAIL, FailReason::Unreachable),
+            (Errno::NOSPC, FailReason::OutOfDescriptors),
+            (Errno::PERM, FailReason::Denied),
+            (Errno::INVAL, FailReason::Other),
+        ];
+        for (errno, reason) in reasons {
+            assert_eq!(FailReason::of_connect(errno), reason);
+        }
+    }
 
     #[test]
     fn numbers_and_reasons_are_inverse() {

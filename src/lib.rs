@@ -13,11 +13,15 @@ extern crate std;
 
 pub mod address;
 mod admission;
+mod asking;
 pub mod completion;
 mod connecting;
 pub mod connector;
+mod embedding;
 mod ending;
 pub mod fail;
+pub mod handshake;
+pub mod passwords;
 pub mod poller;
 mod ready_list;
 pub mod relay;
@@ -31,6 +35,7 @@ pub mod table;
 pub mod time;
 mod timers;
 pub mod transport;
+pub mod wanted;
 pub mod worker;
 
 pub use admission::WhenFull;

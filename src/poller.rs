@@ -84,6 +84,11 @@ impl<K: Sys> Poller<K> {
         Ok(poller)
     }
 
+    /// The epoll itself: readable when something registered with it is ready (epoll(7)).
+    pub(crate) fn fd(&self) -> RawFd {
+        self.epoll
+    }
+
     pub(crate) fn doorbell(&self) -> RawFd {
         self.doorbell
     }
@@ -124,13 +129,20 @@ impl<K: Sys> Poller<K> {
     }
 
     /// Registers a descriptor as the dest transport's own, such as a second connect.
-    pub fn add_dest_own(&self, fd: RawFd, own: u32) -> SysResult<()> {
-        self.add(fd, Interest::Connection, Place::Dest(own))
+    pub fn add_dest_own(&self, fd: RawFd, own: u32, interest: Interest) -> SysResult<()> {
+        self.add(fd, interest, Place::Dest(own))
     }
 
     /// Registers a descriptor as the source transport's own, such as a link's.
     pub fn add_source_own(&self, fd: RawFd, own: u32) -> SysResult<()> {
         self.add(fd, Interest::Connection, Place::Source(own))
+    }
+
+    /// A descriptor of the source transport's own has another number from now on; what is ready is
+    /// reported anew.
+    pub fn renumber_source_own(&self, fd: RawFd, own: u32) -> SysResult<()> {
+        let token = token(fd, Place::Source(own));
+        self.sys.epoll_modify(self.epoll, fd, Interest::Connection, token)
     }
 
     /// Registers a listener as the source transport's own; a waiting client is reported at once.

@@ -502,6 +502,7 @@ impl<K: Sys> Drop for Pipes<K> {
 }
 
 mod lent;
+mod said;
 
 #[cfg(test)]
 #[path = "relay_tests/mod.rs"]

@@ -53,6 +53,7 @@ impl<const MAX_NUM_CONNECTIONS: usize, const NUM_THREADS: usize>
         assert!(NUM_THREADS >= 1, "at least one thread");
         assert!(MAX_NUM_CONNECTIONS >= NUM_THREADS, "at least one connection a thread");
         assert!(MAX_NUM_CONNECTIONS < 1 << 28, "slots are numbered with 29 bits");
+        assert!(NUM_THREADS <= 1 << 12, "tickets number threads with 12 bits");
         size_of::<Self>()
     };
 

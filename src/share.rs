@@ -239,3 +239,7 @@ impl<'a> Commons<'a> {
         self.mailboxes[mailbox as usize].abort()
     }
 }
+
+#[cfg(test)]
+#[path = "share_tests.rs"]
+mod tests;

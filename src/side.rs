@@ -163,6 +163,8 @@ impl Flags {
     pub(crate) const WRITTEN: Flags = Flags(1 << 13);
     /// The options a connection needs only when it lives longer are set.
     pub(crate) const SETTLED: Flags = Flags(1 << 14);
+    /// The source's transport has bytes that go before all others of this side.
+    pub(crate) const PRECEDED: Flags = Flags(1 << 15);
 
     /// All that an event of the descriptor says.
     pub(crate) const SAID_BY_EVENTS: Flags = Flags(
@@ -245,6 +247,10 @@ pub struct Dialing {
 pub(crate) enum Stage {
     /// Nothing; on a source side the next vacant connection + 1.
     Idle { next_vacant: u32 },
+    /// On a dest side: the source has not said yet what it wants.
+    Asking,
+    /// On a dest side: it was not reached, and the source is being told so.
+    Parting,
     /// Its transport is reaching it.
     Connecting(Dialing),
     /// Bytes flow.
@@ -286,8 +292,8 @@ impl Side {
     /// How far this side is.
     pub fn state(&self) -> SideState {
         match self.stage {
-            Stage::Idle { .. } => SideState::Idle,
-            Stage::Connecting(_) => SideState::Connecting,
+            Stage::Idle { .. } | Stage::Parting => SideState::Idle,
+            Stage::Asking | Stage::Connecting(_) => SideState::Connecting,
             Stage::Connected(_) | Stage::Flushing { .. } => SideState::Connected,
         }
     }
@@ -312,7 +318,8 @@ impl Side {
     pub(crate) fn wants_pumping(&self) -> bool {
         match &self.stage {
             Stage::Connected(flow) => {
-                self.flags.any(Flags::READABLE.or(Flags::ENDED)) || flow.bytes > 0
+                let something = Flags::READABLE.or(Flags::ENDED).or(Flags::PRECEDED);
+                self.flags.any(something) || flow.bytes > 0
             }
             _ => false,
         }

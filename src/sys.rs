@@ -49,6 +49,9 @@ pub enum Interest {
     /// Only room to write, edge-triggered: a connection whose bytes nobody can take now. The
     /// kernel still reports errors and full hang-ups.
     Muted,
+    /// Readable, edge-triggered: a socket of datagrams, which says that it is writable whenever one
+    /// has left the machine. Who found it full asks again by itself.
+    Datagrams,
     /// Readable, level-triggered, only one waiting thread is woken: a shared listener.
     Listener,
     /// Readable, level-triggered: a doorbell.
@@ -177,6 +180,7 @@ fn flags_of(interest: Interest) -> epoll::EventFlags {
     match interest {
         Interest::Connection => F::IN | F::OUT | F::RDHUP | F::PRI | F::ET,
         Interest::Muted => F::OUT | F::ET,
+        Interest::Datagrams => F::IN | F::ET,
         Interest::Listener => F::IN | F::EXCLUSIVE,
         Interest::Doorbell => F::IN,
     }

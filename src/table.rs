@@ -64,6 +64,13 @@ impl<'a> Table<'a> {
         self.occupied == self.capacity()
     }
 
+    /// Whether this connection is one of those: a place beyond the table holds none. O(1).
+    pub fn holds(&self, connection: usize) -> bool {
+        let sides = [SideKey::source(connection), SideKey::dest(connection)];
+        connection < self.capacity()
+            && sides.iter().any(|key| !matches!(self.side(*key).stage, Stage::Idle { .. }))
+    }
+
     /// What all threads see.
     pub fn commons(&self) -> Commons<'a> {
         self.commons

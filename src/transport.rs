@@ -159,13 +159,53 @@ pub trait Transport<K: Sys> {
     }
 }
 
+/// What a source wants of the dest, as far as it has said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked<T> {
+    /// To be connected to this.
+    For(T),
+    /// It has not said yet: it is asked again when it has said more, or then.
+    Until(Instant),
+    /// Nothing that it can have: it is refused.
+    Refused(FailReason),
+}
+
 /// Where connections come from.
+///
+/// Most know at once what a connection is to be connected to. One that [`ASKS`](Self::ASKS) reads it
+/// from the connection itself, and answers it in words of its own; its connections are descriptors.
+/// What it reads and says goes through channels of its own, [`stand_in`]: the one of the dest side
+/// stands where the dest will be, so it has [`Transport::room`] for what the source says and
+/// [`Transport::bytes`] that are for the source; the one of the source side has the bytes that
+/// came behind, which are the first for the dest. Only the worker moves them.
 pub trait Source<K: Sys>: Transport<K> {
     /// What a connection of this source is to be connected to.
     type Target;
 
-    /// The target of a connection that came, which is this side from now on.
-    fn target(&mut self, handle: Handle, side: SideKey) -> Self::Target;
+    /// Whether something may have to be read from a connection before its target is known.
+    const ASKS: bool = false;
+
+    /// The target of a connection that came, which is this side from now on; asked before the source
+    /// is polled again.
+    fn target(
+        &mut self,
+        handle: Handle,
+        side: SideKey,
+        desk: &mut Desk<'_, K>,
+    ) -> Asked<Self::Target>;
+
+    /// The same once more, after [`Asked::Until`].
+    fn ask(&mut self, side: SideKey, desk: &mut Desk<'_, K>) -> Asked<Self::Target> {
+        let _ = (side, desk);
+        Asked::Refused(FailReason::Other)
+    }
+
+    /// Whether a connection waits to be told what becomes of its dest, before it says anything to it;
+    /// asked, of a source that [`ASKS`](Self::ASKS), once its target is known.
+    fn waits(&self, side: SideKey) -> bool {
+        let _ = side;
+        Self::ASKS
+    }
 
     /// Whether connections are wanted now. Said again and again; only a change matters.
     ///
@@ -173,9 +213,26 @@ pub trait Source<K: Sys>: Transport<K> {
     /// The kernel could not register the listener; the engine asks again a little later.
     fn admit(&mut self, wanted: bool, desk: &mut Desk<'_, K>) -> Result<(), Errno>;
 
-    /// The dest of a connection that came was reached; told once, before any byte flows back.
-    fn answer(&mut self, handle: Handle, desk: &mut Desk<'_, K>) {
-        let _ = (handle, desk);
+    /// What became of the dest of a connection that came; told once, before any byte flows back.
+    /// Of a dest that was not reached only a source that [`ASKS`](Self::ASKS) is told.
+    ///
+    /// # Errors
+    /// It cannot be told, and is reset.
+    fn answer(
+        &mut self,
+        handle: Handle,
+        side: SideKey,
+        outcome: Result<(), FailReason>,
+        desk: &mut Desk<'_, K>,
+    ) -> Result<(), FailReason> {
+        let _ = (handle, side, outcome, desk);
+        Ok(())
+    }
+
+    /// The connection of this side is over, to the last byte, and its place is vacant. Told once for each
+    /// whose target was asked for, however that went.
+    fn left(&mut self, side: SideKey) {
+        let _ = side;
     }
 
     /// Connections may be waiting although nothing said so: [`Transport::poll`] is to find out.
@@ -183,6 +240,12 @@ pub trait Source<K: Sys>: Transport<K> {
 
     /// No connection will be wanted any more: whoever comes from now on is to be refused.
     fn end(&mut self, desk: &mut Desk<'_, K>);
+}
+
+/// The channel of a source that asks which speaks in the place of this side.
+#[must_use]
+pub const fn stand_in(side: SideKey) -> Handle {
+    Handle::channel(side.number())
 }
 
 /// Why a dest's connecting goes on.
@@ -243,13 +306,16 @@ pub struct Dial<'t, K: Sys> {
     pub peer: Address,
     /// Who is to be connected.
     pub source: Address,
+    /// The source waits to be told whether it was connected ([`Source::waits`]): a dest that lends
+    /// channels is to know before it says [`Step::Lent`].
+    pub awaited: bool,
     /// The transport's notes between two steps; all zeroes at the start.
     pub notes: &'t mut [u8; 8],
     pub(crate) mailbox: &'t Mailbox,
     /// With the generation of the last ticket the worker gave out.
     pub(crate) ticket: Ticket,
     /// The generation of the ticket that was given out for this side.
-    pub(crate) awaited: &'t mut u32,
+    pub(crate) generation: &'t mut u32,
 }
 
 impl<K: Sys> Dial<'_, K> {
@@ -258,7 +324,7 @@ impl<K: Sys> Dial<'_, K> {
     pub fn ticket(&mut self) -> Ticket {
         self.revoke_ticket();
         self.ticket.generation = Mailbox::next_generation(self.ticket.generation);
-        *self.awaited = self.ticket.generation;
+        *self.generation = self.ticket.generation;
         self.mailbox.await_outcome(self.ticket.generation);
         self.ticket
     }
@@ -277,8 +343,8 @@ pub trait Dest<K: Sys, T>: Transport<K> {
     fn dial(&mut self, dial: &mut Dial<'_, K>, cause: Cause<T>) -> Step;
 
     /// The side is given up: whatever the transport holds for it besides the side's own descriptor
-    /// is to be retired.
-    fn abort(&mut self, side: SideKey, desk: &mut Desk<'_, K>);
+    /// is to be retired. `notes`: as its last step left them, all zeroes if there was none.
+    fn abort(&mut self, side: SideKey, notes: &[u8; 8], desk: &mut Desk<'_, K>);
 
     /// Whether connections can be made at all. While not, nothing is accepted: clients wait in the
     /// backlog.
@@ -302,13 +368,18 @@ pub enum Notice {
         dest_bytes: u64,
         /// Why, if not in order.
         reason: Option<FailReason>,
+        /// The embedder's own words, the source's and the dest's.
+        data: [u64; 2],
     },
-    /// A connection was not made: the dest could not be reached, or the table is full.
+    /// A connection was not made: the dest could not be reached, or the table is full. Or a link was not,
+    /// with somebody who has not shown who it is.
     Refused {
         /// Who came.
         source: Address,
         /// Why.
         reason: FailReason,
+        /// The embedder's own words, the source's and the dest's.
+        data: [u64; 2],
     },
     /// Nothing is accepted for a while.
     Exhausted(Errno),
@@ -316,11 +387,15 @@ pub enum Notice {
     LinkUp {
         /// Who is at its far end.
         peer: Address,
+        /// Which of those it is that this end knows, if it knows any.
+        number: Option<u16>,
     },
     /// A link is down, or could not be made; its channels are reset.
     LinkDown {
         /// Who was at its far end, or was to be.
         peer: Address,
+        /// Which of those it is that this end knows, if it knows any.
+        number: Option<u16>,
         /// Why.
         reason: FailReason,
     },
@@ -359,7 +434,8 @@ mod tests {
             notes: &mut [0; 8],
             mailbox: table.mailbox(0),
             ticket: table.ticket(0, 0),
-            awaited: &mut 0,
+            generation: &mut 0,
+            awaited: false,
         };
         let old = dial.ticket();
         let connected = Outcome::Connected(write);

@@ -81,13 +81,13 @@ pub struct Worker<'a, K: Sys, S, D, O> {
     /// The generation of the last ticket.
     pub(crate) generation: u32,
     /// The clock, as far as this turn has looked at it.
-    clock: Option<Instant>,
+    pub(crate) clock: Option<Instant>,
     /// Outcomes, or other threads' changes, may wait to be seen.
     rung: bool,
     /// The kernel had no memory in the last turn.
     starved: bool,
     /// Whether connections are wanted may have changed.
-    admission_stale: bool,
+    pub(crate) admission_stale: bool,
     /// Turns in a row that found as many events as they can take.
     full_batches: u32,
     /// Clients that may still be taken while the proxy drains.
@@ -95,7 +95,7 @@ pub struct Worker<'a, K: Sys, S, D, O> {
     /// The source takes nothing any more.
     source_ended: bool,
     /// Whether connections could be made when it was last asked.
-    dest_open: bool,
+    pub(crate) dest_open: bool,
 }
 
 impl<'a, K, S, D, O> Worker<'a, K, S, D, O>
@@ -157,8 +157,17 @@ where
     /// # Errors
     /// The kernel refuses to wait.
     pub fn turn(&mut self) -> SysResult<bool> {
+        self.turn_within(None)
+    }
+
+    /// One turn that blocks for `limit_millis` at most, 0: not at all.
+    ///
+    /// # Errors
+    /// The kernel refuses to wait.
+    pub fn turn_within(&mut self, limit_millis: Option<u32>) -> SysResult<bool> {
         self.admit();
-        let patience = self.patience();
+        let patience = [self.patience(), limit_millis].into_iter().flatten().min();
+        self.starved = false;
         self.clock = None;
         let events = self.poller.wait(patience)?;
         for index in 0..events {
@@ -189,8 +198,8 @@ where
     }
 
     /// How long the worker may block, in milliseconds; `None`: until something happens.
-    fn patience(&mut self) -> Option<u32> {
-        if core::mem::take(&mut self.starved) {
+    pub(crate) fn patience(&mut self) -> Option<u32> {
+        if self.starved {
             return Some(STARVED_MILLIS);
         }
         if self.rung || !self.ready_list.is_empty() {
@@ -300,6 +309,9 @@ where
                 let gone = ready.error || ready.hung_up && !side.is_unix();
                 match other.stage {
                     Stage::Connecting(_) if gone => self.refuse(key, FailReason::SourceGone),
+                    Stage::Asking if S::ASKS && gone => self.refuse(key, FailReason::SourceGone),
+                    Stage::Asking if S::ASKS => self.ask(key),
+                    Stage::Parting if S::ASKS => self.part(key),
                     Stage::Connected(_) => {
                         if ready.error {
                             self.side_in_error(key);
@@ -320,7 +332,7 @@ where
             {
                 self.flushed(key);
             }
-            Stage::Flushing { .. } | Stage::Idle { .. } => {}
+            Stage::Flushing { .. } | Stage::Idle { .. } | Stage::Asking | Stage::Parting => {}
         }
     }
 
@@ -343,6 +355,13 @@ where
         if !side.wants_pumping() || other.flags.has(Flags::BROKEN) {
             return true;
         }
+        if S::ASKS
+            && side.flags.has(Flags::PRECEDED)
+            && let Some(stopped) = self.precede(from)
+        {
+            return self.stopped(from, handle, stopped);
+        }
+        let (side, other) = self.table.pair_mut(from);
         let before = side.bytes;
         let (one, another) = (End::new(handle, side), End::new(other_handle, other));
         let stopped = match from.kind() {
@@ -365,15 +384,18 @@ where
             }
             Pumped::Drained if flags.has(Flags::MUTED) => self.mute(from, handle, false),
             Pumped::Blocked | Pumped::Drained => {}
-            Pumped::Turn | Pumped::Starved => {
-                self.starved |= stopped == Pumped::Starved;
-                self.ready_list.push(self.table.sides, from);
-            }
+            Pumped::Turn | Pumped::Starved => self.put_back(from, stopped),
             Pumped::Ended => return self.ended(from),
             Pumped::Reset => return self.reset(from),
             Pumped::Broken => return self.broken(from.other()),
         }
         true
+    }
+
+    /// A side can go on, when others have had their turn or the kernel has memory again.
+    pub(crate) fn put_back(&mut self, side: SideKey, stopped: Pumped) {
+        self.starved |= stopped == Pumped::Starved;
+        self.ready_list.push(self.table.sides, side);
     }
 
     fn mute(&mut self, side: SideKey, handle: Handle, muted: bool) {
@@ -397,10 +419,13 @@ where
         while self.poller.has_room()
             && let Some(key) = self.ready_list.pop(self.table.sides)
         {
-            if matches!(self.table.side(key).stage, Stage::Connected(_))
-                && matches!(self.table.side(key.other()).stage, Stage::Connected(_))
-            {
-                self.pump(key);
+            match (self.table.side(key).stage, self.table.side(key.other()).stage) {
+                (Stage::Connected(_), Stage::Connected(_)) => {
+                    self.pump(key);
+                }
+                (Stage::Connected(_), Stage::Asking) if S::ASKS => self.ask(key),
+                (Stage::Connected(_), Stage::Parting) if S::ASKS => self.part(key),
+                _ => {}
             }
             if Some(key) == last {
                 break;
@@ -472,6 +497,8 @@ where
             let dest = SideKey::dest(connection);
             match self.table.side(dest).stage {
                 Stage::Connecting(_) => self.dial(dest, Cause::Timeout),
+                Stage::Asking if S::ASKS => self.ask(dest.other()),
+                Stage::Parting if S::ASKS => self.parting_expired(dest.other()),
                 Stage::Flushing { .. } => self.look_again(dest),
                 _ => match self.table.side(dest.other()).stage {
                     Stage::Flushing { .. } => self.look_again(dest.other()),

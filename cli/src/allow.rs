@@ -1,4 +1,4 @@
-//! `--allow PATTERN`: what an egress connects to when an ingress names a target. Plain data; nothing
+//! `--allow PATTERN`: what is connected to when somebody else names a target. Plain data; nothing
 //! is allocated once it is read. Knows no resolver and no socket.
 //!
 //! A name is permitted as it is spelt, and then whatever it resolves to: who permits a name trusts
@@ -36,6 +36,18 @@ impl Allowed {
             allowed.patterns.push(pattern);
         }
         Ok(allowed)
+    }
+
+    /// Every name, and every address.
+    pub fn everything() -> Allowed {
+        let hosts = [
+            Hosts::AnyName,
+            Hosts::V4(Ipv4Addr::UNSPECIFIED, 0),
+            Hosts::V6(Ipv6Addr::UNSPECIFIED, 0),
+        ];
+        let mut ports = Ports { ranges: [(0, 0); RANGES_MAX], count: 1 };
+        ports.ranges[0] = ALL_PORTS;
+        Allowed { patterns: hosts.map(|hosts| Pattern { hosts, ports }).into() }
     }
 
     /// The patterns, as they were given.

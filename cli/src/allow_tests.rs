@@ -252,3 +252,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn everything_is_every_name_and_address() {
+    let everything = Allowed::everything();
+    for address in ["127.0.0.1:1", "255.255.255.255:65535", "[::1]:1", "[ff02::1]:65535"] {
+        assert!(everything.permits_address(address.parse().unwrap()), "{address}");
+    }
+    assert!(everything.permits_name("a", 1) && everything.permits_name("b.example.org.", 65535));
+    // What a resolver takes for an address is still no name.
+    assert!(!everything.permits_name("127.1", 80) && !everything.permits_name("a b", 80));
+}

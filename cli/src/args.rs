@@ -2,19 +2,27 @@
 //! nothing itself.
 
 mod common;
+mod direct;
 #[cfg(feature = "links")]
 mod links;
 
 pub use crate::help::Bounds;
 pub use common::{Common, WhenFull};
+pub use direct::{DirectConfig, Handshakes};
+#[cfg(feature = "links")]
+pub(crate) use links::is_name;
 #[cfg(feature = "links")]
 pub use links::{
-    Ask, CONGESTION_DEFAULT, EgressConfig, IngressConfig, LISTENS_MAX, SERVICES_MAX, Service,
+    Ask, CONGESTION_DEFAULT, EgressConfig, IngressConfig, LISTENS_MAX, OPENS_PER_SECOND_MAX,
+    SERVICES_MAX, Service,
 };
 
 use crate::endpoint::{Listen, Refused, Target};
 use crate::help::command;
+#[cfg(feature = "links")]
+use crate::keys::Verb;
 use crate::shown::write_whole;
+use crate::talk::Talk;
 use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use common::socket_buffer_of;
@@ -29,12 +37,17 @@ pub const TARGETS_MAX: usize = 16;
 pub enum Command {
     /// `seaprox static`.
     Static(Config),
+    /// `seaprox socks5`, `seaprox http`.
+    Direct(DirectConfig),
     /// `seaprox ingress`.
     #[cfg(feature = "links")]
     Ingress(IngressConfig),
     /// `seaprox egress`.
     #[cfg(feature = "links")]
     Egress(EgressConfig),
+    /// `seaprox genkey`, `pubkey` or `genpsk`.
+    #[cfg(feature = "links")]
+    Key(Verb),
     /// `seaprox limits`.
     Limits {
         /// `--socket-buffer`.
@@ -82,10 +95,20 @@ pub fn parse(
         .map_err(|error| answer_of(&error, name))?;
     match matches.subcommand() {
         Some(("static", given)) => Ok(Command::Static(config_of(given, bounds)?)),
+        Some(("socks5", given)) => {
+            Ok(Command::Direct(DirectConfig::of(Talk::Socks5, given, bounds)?))
+        }
+        Some(("http", given)) => Ok(Command::Direct(DirectConfig::of(Talk::Http, given, bounds)?)),
         #[cfg(feature = "links")]
         Some(("ingress", given)) => Ok(Command::Ingress(IngressConfig::of(given, bounds)?)),
         #[cfg(feature = "links")]
         Some(("egress", given)) => Ok(Command::Egress(EgressConfig::of(given, bounds)?)),
+        #[cfg(feature = "links")]
+        Some(("genkey", _)) => Ok(Command::Key(Verb::GenKey)),
+        #[cfg(feature = "links")]
+        Some(("pubkey", _)) => Ok(Command::Key(Verb::PubKey)),
+        #[cfg(feature = "links")]
+        Some(("genpsk", _)) => Ok(Command::Key(Verb::GenPsk)),
         Some(("limits", given)) => {
             Ok(Command::Limits { socket_buffer_bytes: socket_buffer_of(given)? })
         }
@@ -136,7 +159,7 @@ fn reason_of(error: &clap::Error, command: &str) -> String {
     let argument = whole.split(' ').next().unwrap_or_default();
     match error.kind() {
         ErrorKind::MissingSubcommand => NO_COMMAND.into(),
-        ErrorKind::InvalidSubcommand if matches!(command, "ingress" | "egress") => format!(
+        ErrorKind::InvalidSubcommand if is_of_links(command) => format!(
             "{command}: this build has no links; build it with the feature `links` of seaprox-cli"
         ),
         ErrorKind::InvalidSubcommand => format!(
@@ -170,11 +193,18 @@ fn reason_of(error: &clap::Error, command: &str) -> String {
     }
 }
 
+/// Whether a command is there in builds with links only.
+fn is_of_links(command: &str) -> bool {
+    matches!(command, "ingress" | "egress" | "genkey" | "pubkey" | "genpsk")
+}
+
 /// The least that is a command.
 fn example_of(command: &str) -> &'static str {
     match command {
-        "ingress" => "seaprox ingress 127.0.0.1:8080 udp:egress.example:7000 --insecure",
-        "egress" => "seaprox egress udp::7000 example.org:80 --insecure",
+        "socks5" => "seaprox socks5 127.0.0.1:1080",
+        "http" => "seaprox http 127.0.0.1:3128",
+        "ingress" => "seaprox ingress 127.0.0.1:8080 udp:egress.example:7000 --key FILE --peer KEY",
+        "egress" => "seaprox egress udp::7000 example.org:80 --key FILE --peer KEY",
         _ => "seaprox static 127.0.0.1:8080 example.org:80",
     }
 }

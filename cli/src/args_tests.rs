@@ -1,9 +1,13 @@
 use super::*;
 use crate::log::Level;
+use crate::user::User;
 use proptest::prelude::*;
 use std::os::unix::ffi::OsStringExt;
 
 const BOUNDS: Bounds = Bounds { connections: 8192, threads: 4, cpus: 2 };
+
+/// Somebody's.
+pub(super) const KEY: &str = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=";
 
 /// What is so unless it is said.
 pub(super) const COMMON: Common = Common {
@@ -17,25 +21,31 @@ pub(super) const COMMON: Common = Common {
     log: Level::Info,
     log_connections: false,
     socket_buffer_bytes: None,
+    user: None,
+    sandbox: true,
 };
 
 /// The same with everything said: [`EVERY_OPTION`].
-pub(super) const EVERY_COMMON: Common = Common {
-    prefer_ipv4: true,
-    connections_max: 7,
-    threads: 3,
-    connect_timeout_millis: None,
-    idle_timeout_millis: Some(3_600_000),
-    half_close_timeout_millis: Some(120_000),
-    drain_millis: Some(0),
-    log: Level::Debug,
-    log_connections: true,
-    socket_buffer_bytes: Some(65536),
-};
+pub(super) fn every_common() -> Common {
+    Common {
+        prefer_ipv4: true,
+        connections_max: 7,
+        threads: 3,
+        connect_timeout_millis: None,
+        idle_timeout_millis: Some(3_600_000),
+        half_close_timeout_millis: Some(120_000),
+        drain_millis: Some(0),
+        log: Level::Debug,
+        log_connections: true,
+        socket_buffer_bytes: Some(65536),
+        user: Some(User::parse(b"nobody:nogroup").unwrap()),
+        sandbox: false,
+    }
+}
 
 pub(super) const EVERY_OPTION: &str = "--prefer-ipv4 --max-connections 7 --threads=3 \
     --connect-timeout off --idle-timeout 1h --half-close-timeout 2m --drain 0s --log debug \
-    --log-connections --socket-buffer 65536";
+    --log-connections --socket-buffer 65536 --user nobody:nogroup --no-sandbox";
 
 pub(super) fn told(line: &str) -> Result<Command, Answer> {
     parse(line.split_whitespace().map(OsString::from), BOUNDS)
@@ -75,7 +85,7 @@ fn each_option() {
         "seaprox static unix:/x a:1 b:2 {EVERY_OPTION} --when-full refuse unix:/c"
     ));
     assert_eq!((config.targets.len(), config.when_full), (3, WhenFull::Refuse));
-    assert_eq!(config.common, EVERY_COMMON);
+    assert_eq!(config.common, every_common());
     assert_eq!(told("seaprox limits"), Ok(Command::Limits { socket_buffer_bytes: None }));
 }
 
@@ -147,7 +157,7 @@ fn help_has_examples_and_is_long_only_when_asked() {
     };
     assert_eq!(say("seaprox --version"), format!("seaprox {}\n", env!("CARGO_PKG_VERSION")));
     let mut texts = vec![say("seaprox -h"), say("seaprox --help"), say("seaprox help static")];
-    for command in ["static", "ingress", "egress"] {
+    for command in ["static", "socks5", "http", "ingress", "egress"] {
         let short = say(&format!("seaprox {command} -h"));
         let long = say(&format!("seaprox {command} --help"));
         assert!(long.contains("Examples:") && !short.contains("Examples:"), "{long}");
@@ -164,7 +174,7 @@ fn help_has_examples_and_is_long_only_when_asked() {
 /// Every example line of the help is a command this program takes.
 #[test]
 fn the_examples_are_true() {
-    let helps = ["", "static ", "ingress ", "egress "].map(|command| {
+    let helps = ["", "static ", "socks5 ", "http ", "ingress ", "egress "].map(|command| {
         let Err(Answer::Say(text)) = told(&format!("seaprox {command}--help")) else { panic!() };
         text
     });
@@ -173,8 +183,9 @@ fn the_examples_are_true() {
         .flat_map(|text| text.lines())
         .map(|line| line.trim().replace('\'', ""))
         .filter(|line| line.starts_with("seaprox "))
+        .map(|line| line.replace("KEY", KEY))
         .collect();
-    assert_eq!(examples.len(), 20);
+    assert_eq!(examples.len(), 31);
     for example in examples {
         assert!(told(&example).is_ok(), "{example}: {:?}", told(&example));
     }
@@ -189,7 +200,10 @@ proptest! {
                     "static", "limits", "--threads", "--drain", "--log", "--when-full", "-h", "--",
                     ":1", "a:1", "help", "--socket-buffer", "=", "-", "--log=\n", "\n", "--x\ny",
                     "ingress", "egress", "sctp::1", "sctp:a:1", "seqpacket:\n", "--insecure",
+                    "--key", "--key=a", "--peer", "--peer=\n", KEY, "--psk", "--peers=a", "genkey",
                     "--service", "--service=a=b:1", "--to", "--allow", "--allow=*\n", "*:1",
+                    "socks5", "http", "http::1", "socks5:unix:\n", "--passwords", "--passwords=\n",
+                    "--handshake-timeout",
                 ]).prop_map(|text| text.as_bytes().to_vec()),
                 prop::collection::vec(any::<u8>(), 0..20),
             ],

@@ -11,6 +11,15 @@ pub const CONNECTIONS_MAX: usize = 1 << 20;
 /// More than any machine this is for has CPUs.
 pub const THREADS_MAX: usize = 256;
 
+/// MAX_NUM_PEERS, unless SEAPROX_MAX_NUM_PEERS says otherwise.
+pub const PEERS_DEFAULT: usize = 64;
+/// Whoever asks for a link is looked for among all of them.
+pub const PEERS_MAX: usize = 1024;
+/// MAX_NUM_LINKS, unless SEAPROX_MAX_NUM_LINKS says otherwise.
+pub const LINKS_DEFAULT: usize = 2;
+/// A channel's number has 5 bits for its link (`seaprox_proto::link::LINKS_MAX`).
+pub const LINKS_MAX: usize = 32;
+
 /// Names the resolver knows at once.
 pub const NAMES: usize = 64;
 /// Lookups that run at once.
@@ -22,7 +31,7 @@ const FIXED_BYTES: usize = 256 * 520 + NAMES * 576 + 1024 + 64 * 1024 + RESOLVER
 /// A connection in the table, and its place in the resolver's lists.
 const CONNECTION_BYTES: usize = 160 + 28;
 /// The stack of a thread that relays. Without optimization every value that moves is copied.
-pub const WORKER_STACK_BYTES: usize = if cfg!(debug_assertions) { 1024 } else { 128 } * 1024;
+pub const WORKER_STACK_BYTES: usize = if cfg!(debug_assertions) { 2048 } else { 512 } * 1024;
 /// A thread's stack, buffer and counters.
 const THREAD_BYTES: usize = WORKER_STACK_BYTES + 64 * 1024 + 512;
 
@@ -31,8 +40,17 @@ pub const fn user_bytes(connections: usize, threads: usize) -> usize {
     FIXED_BYTES + connections * CONNECTION_BYTES + threads * THREAD_BYTES
 }
 
-/// Links that each thread of an egress holds at once; an ingress has one a thread.
-pub const LINKS: usize = 2;
+/// Clients of each thread, at most.
+pub const fn seats_for(connections: usize, threads: usize) -> usize {
+    connections.div_ceil(threads)
+}
+/// What is kept of a client that says where it wants to go, until its bytes flow.
+const SEAT_BYTES: usize = 1024;
+/// The most memory that such clients take beside, in socks5 and http; and a thread's names.
+pub const fn seats_bytes(connections: usize, threads: usize) -> usize {
+    threads * (seats_for(connections, threads) * SEAT_BYTES + 17_408)
+}
+
 /// Channels of one link, for each end to open: as many as a thread has connections.
 pub const fn link_channels(connections: usize, threads: usize) -> usize {
     let channels = connections.div_ceil(threads);
@@ -46,13 +64,21 @@ pub const fn link_chunks(connections: usize, threads: usize) -> usize {
     let chunks = channels * 2 * (first_bytes / 4096);
     if chunks < 512 { 512 } else { chunks }
 }
-/// The most memory that links take beside, in an ingress or an egress: chunks, their places and
-/// ranges; two records a channel, two packets; and a thread's names.
-pub const fn links_bytes(connections: usize, threads: usize) -> usize {
-    let chunks = link_chunks(connections, threads) * (4096 + 4 + 12);
-    let channels = link_channels(connections, threads) * 2 * 80;
-    threads * (LINKS * (chunks + channels + 2 * 32_768 + 64) + 17_408)
+/// The most memory that links take beside, in an ingress or an egress: of each link chunks, their places and
+/// ranges, two records a channel, two packets; if it is sealed, keys, a packet, and how far each stream is;
+/// of each thread names, strangers and peers, and whose each connection is.
+pub const fn links_bytes(sizes: Sizes) -> usize {
+    let Sizes { connections, threads, peers, links } = sizes;
+    let channels = link_channels(connections, threads);
+    let plain =
+        link_chunks(connections, threads) * (4096 + 4 + 12) + channels * 2 * 80 + 2 * 32_768;
+    let sealed = 40_960 + (1 + 2 * channels) * 16;
+    let own = 17_408 + 65_536 + peers * PEER_BYTES + connections.div_ceil(threads) * 2;
+    threads * (links * (plain + sealed + 64) + own)
 }
+
+/// What a thread knows of a peer.
+const PEER_BYTES: usize = 128;
 
 /// Datagrams that one link over udp may have sent and not seen acknowledged, and packets.
 pub const fn udp_slots(connections: usize, threads: usize) -> usize {
@@ -64,28 +90,42 @@ pub const fn udp_slots(connections: usize, threads: usize) -> usize {
     }
 }
 /// The most memory that links over udp take beside that of all links: slots with their notes, records of
-/// packets, what has arrived; and a thread's receive buffer.
-pub const fn udp_bytes(connections: usize, threads: usize) -> usize {
-    let slots = udp_slots(connections, threads) * (1472 + 8 + 2 * 40);
-    threads * (LINKS * (slots + 4096) + 65_536 + 16_384)
+/// packets, a batch of datagrams, what has arrived, keys; and a thread's receive buffer, and who has
+/// knocked, and may.
+pub const fn udp_bytes(sizes: Sizes) -> usize {
+    let Sizes { connections, threads, peers, links } = sizes;
+    let slots = udp_slots(connections, threads) * (1444 + 8 + 2 * 40);
+    threads * (links * (slots + 44 * 1472 + 16_384) + 65_536 + 49_152 + peers * PEER_BYTES)
 }
 
-/// Reads the sizes; `None` is a variable that is not set. An error says what to do.
-pub fn read_sizes(
-    connections: Option<&str>,
-    threads: Option<&str>,
-) -> Result<(usize, usize), String> {
-    let connections =
-        read("SEAPROX_MAX_NUM_CONNECTIONS", connections, CONNECTIONS_DEFAULT, CONNECTIONS_MAX)?;
+/// What is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Connections at once.
+    pub connections: usize,
+    /// Threads that relay.
+    pub threads: usize,
+    /// Peers that an egress can know.
+    pub peers: usize,
+    /// Links that each thread of an egress holds at once; an ingress has one a thread.
+    pub links: usize,
+}
+
+/// Reads the sizes from variables; `None` is one that is not set. An error says what to do.
+pub fn read_sizes(variable: impl Fn(&str) -> Option<String>) -> Result<Sizes, String> {
+    let size = |name: &str, default, most| read(name, variable(name).as_deref(), default, most);
+    let connections = size("SEAPROX_MAX_NUM_CONNECTIONS", CONNECTIONS_DEFAULT, CONNECTIONS_MAX)?;
     let threads_default = THREADS_DEFAULT.min(connections);
-    let threads = read("SEAPROX_NUM_THREADS", threads, threads_default, THREADS_MAX)?;
+    let threads = size("SEAPROX_NUM_THREADS", threads_default, THREADS_MAX)?;
+    let peers = size("SEAPROX_MAX_NUM_PEERS", PEERS_DEFAULT, PEERS_MAX)?;
+    let links = size("SEAPROX_MAX_NUM_LINKS", LINKS_DEFAULT, LINKS_MAX)?;
     if threads > connections {
         return Err(format!(
             "SEAPROX_NUM_THREADS is {threads}, but there are only {connections} connections for \
              them: set it to at most SEAPROX_MAX_NUM_CONNECTIONS"
         ));
     }
-    Ok((connections, threads))
+    Ok(Sizes { connections, threads, peers, links })
 }
 
 fn read(name: &str, value: Option<&str>, default: usize, most: usize) -> Result<usize, String> {

@@ -1,22 +1,45 @@
 //! Where the program's links come from and go to: udp, SCTP associations, and unix sockets that keep
 //! packets whole. Knows no session.
 
-use crate::endpoint::{Link, LinkHost};
-use crate::memory::{RESOLVER, UdpHub};
+use crate::endpoint::{LINK_HOSTS_MAX, Link, LinkHost};
+use crate::log::{self, Level};
+use crate::memory::{MAX_NUM_PEERS, RESOLVER, UdpHub};
+use arrayvec::ArrayVec;
 use seaprox::address::Address;
 use seaprox::fail::FailReason;
-use seaprox::sys::{Errno, OwnedFd, RawFd, Ready};
+use seaprox::sys::{Errno, Interest, OwnedFd, RawFd, Ready};
 use seaprox::time::Instant;
-use seaprox_proto::carrier::{Bounds, Carrier, Received};
+use seaprox_noise::keys::Peer;
+use seaprox_proto::carrier::{Bounds, Carrier, Greeting, PeerNumber, Received};
 use seaprox_proto::dest::{Begun, Connect};
 use seaprox_proto::source::Accept;
 use seaprox_sctp::{Association, Endpoint, Options, Seqpacket, Socket};
+use seaprox_sealed::System;
 use seaprox_tcp::resolve::Lookup;
 use seaprox_udp::carrier::Udp;
 use seaprox_udp::listener::Listener;
 use seaprox_udp::socket::{self, UdpSocket};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
+use std::sync::Once;
+
+/// Who this end of sealed links is, of one thread.
+pub type Keeper = seaprox_sealed::Keeper<'static, System, MAX_NUM_PEERS>;
+
+/// A carrier whose packets are sealed.
+pub type Sealed<C> = seaprox_sealed::Sealed<'static, 'static, C, System, MAX_NUM_PEERS>;
+
+/// Seals a carrier that was begun.
+fn sealed<C: Carrier>(begun: Begun<C>, keeper: &'static Keeper) -> Begun<Sealed<C>> {
+    match begun {
+        // There is memory for one link, and no other while this one is there.
+        Begun::Carrier(carrier) => Sealed::asking(keeper, carrier)
+            .map_or(Begun::Failed(FailReason::TableFull), Begun::Carrier),
+        Begun::Waiting => Begun::Waiting,
+        Begun::Failed(reason) => Begun::Failed(reason),
+    }
+}
 
 /// Connects unix sockets to a path.
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +54,20 @@ impl ToPath {
     fn begin(&self) -> Begun<Seqpacket> {
         match Seqpacket::connect(self.path, &self.options) {
             Ok(carrier) => Begun::Carrier(carrier),
-            Err(errno) => Begun::Failed(reason_of(errno)),
+            Err(errno) => Begun::Failed(FailReason::of_connect(errno)),
         }
+    }
+}
+
+/// The address of a host for the link's next try; `None`: its name is being looked up.
+fn address_of(host: &LinkHost, port: u16, tries: usize) -> Result<Option<SocketAddr>, FailReason> {
+    match host {
+        LinkHost::Address(address) => Ok(Some(*address)),
+        LinkHost::Name(name) => match RESOLVER.ask(name) {
+            Lookup::Known(known) => Ok(Some((known[tries % known.len()], port).into())),
+            Lookup::Waiting => Ok(None),
+            Lookup::Failed(reason) => Err(reason),
+        },
     }
 }
 
@@ -55,32 +90,24 @@ pub struct ToHosts {
 }
 
 impl ToHosts {
-    /// The addresses to connect to now.
-    fn addresses(&self) -> Result<arrayvec::ArrayVec<SocketAddr, 8>, Begun<Association>> {
-        let mut addresses = arrayvec::ArrayVec::new();
+    /// The addresses to connect to now; `None`: not all are known yet.
+    fn addresses(&self) -> Result<Option<ArrayVec<SocketAddr, LINK_HOSTS_MAX>>, FailReason> {
+        let mut addresses = ArrayVec::new();
         for host in self.hosts {
-            let address = match host {
-                LinkHost::Address(address) => *address,
-                LinkHost::Name(name) => match RESOLVER.ask(name) {
-                    Lookup::Known(known) => (known[self.tries % known.len()], self.port).into(),
-                    Lookup::Waiting => return Err(Begun::Waiting),
-                    Lookup::Failed(reason) => return Err(Begun::Failed(reason)),
-                },
-            };
-            // Two names of one address are one; more than 8 hosts were refused at start.
+            let Some(address) = address_of(host, self.port, self.tries)? else { return Ok(None) };
+            // Two names of one address are one; more hosts were refused at start.
             if !addresses.contains(&address) && !addresses.is_full() {
                 addresses.push(address);
             }
         }
-        Ok(addresses)
+        Ok(Some(addresses))
     }
-}
 
-impl ToHosts {
     fn begin(&mut self) -> Begun<Association> {
         let addresses = match self.addresses() {
-            Ok(addresses) => addresses,
-            Err(not_yet) => return not_yet,
+            Ok(Some(addresses)) => addresses,
+            Ok(None) => return Begun::Waiting,
+            Err(reason) => return Begun::Failed(reason),
         };
         self.tries = self.tries.wrapping_add(1);
         self.peer = addresses.first().map_or(Address::UNKNOWN, |&first| first.into());
@@ -90,7 +117,7 @@ impl ToHosts {
         let endpoint = endpoint.through_udp(self.udp_port.unwrap_or(0));
         match Association::connect(&endpoint, &self.options) {
             Ok(carrier) => Begun::Carrier(carrier),
-            Err(errno) => Begun::Failed(reason_of(errno)),
+            Err(errno) => Begun::Failed(FailReason::of_connect(errno)),
         }
     }
 }
@@ -104,6 +131,8 @@ pub struct ToUdp {
     pub port: u16,
     /// Of this thread.
     pub hub: &'static UdpHub,
+    /// Who is to be there, if the hub has keys.
+    pub expected: Option<&'static Peer>,
     /// How.
     pub options: seaprox_udp::carrier::Options,
     /// How many times it was tried: of a name with several addresses another each time.
@@ -114,38 +143,39 @@ pub struct ToUdp {
 
 impl ToUdp {
     fn begin(&mut self) -> Begun<Udp<'static, UdpSocket>> {
-        let address = match self.host {
-            LinkHost::Address(address) => *address,
-            LinkHost::Name(name) => match RESOLVER.ask(name) {
-                Lookup::Known(known) => (known[self.tries % known.len()], self.port).into(),
-                Lookup::Waiting => return Begun::Waiting,
-                Lookup::Failed(reason) => return Begun::Failed(reason),
-            },
+        let address = match address_of(self.host, self.port, self.tries) {
+            Ok(Some(address)) => address,
+            Ok(None) => return Begun::Waiting,
+            Err(reason) => return Begun::Failed(reason),
         };
         self.tries = self.tries.wrapping_add(1);
         self.peer = address.into();
         match UdpSocket::connected(address, &socket::Options::USUAL) {
-            Ok(socket) => self.hub.open(socket, true),
-            Err(errno) => return Begun::Failed(reason_of(errno)),
+            Ok(socket) => {
+                warn_if_capped(&socket);
+                self.hub.open(socket, true);
+            }
+            Err(errno) => return Begun::Failed(FailReason::of_connect(errno)),
         }
         // There is memory for one link, and no other while this one is there.
-        match Udp::connect(self.hub, self.options) {
+        match Udp::connect(self.hub, self.expected, self.options) {
             Some(carrier) => Begun::Carrier(carrier),
             None => Begun::Failed(FailReason::TableFull),
         }
     }
 }
 
-/// Why a carrier could not be had, as the log says it.
-fn reason_of(errno: Errno) -> FailReason {
-    match errno {
-        // No socket at that path is nobody who listens.
-        Errno::CONNREFUSED | Errno::NOENT => FailReason::ConnectionRefused,
-        Errno::AGAIN | Errno::TIMEDOUT => FailReason::TimedOut,
-        Errno::HOSTUNREACH | Errno::NETUNREACH => FailReason::Unreachable,
-        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => FailReason::OutOfDescriptors,
-        Errno::ACCESS | Errno::PERM => FailReason::Denied,
-        _ => FailReason::Other,
+/// Says so, once, if the kernel holds less for us than it was asked to.
+pub fn warn_if_capped(socket: &UdpSocket) {
+    static SAID: Once = Once::new();
+    if let Some(capped) = socket.capped() {
+        SAID.call_once(|| {
+            log::event(Level::Warn, "udp socket buffers are smaller than wanted")
+                .field("wanted_bytes", capped.wanted_bytes)
+                .field("got_bytes", capped.got_bytes)
+                .field("raise", capped.limit)
+                .send();
+        });
     }
 }
 
@@ -158,6 +188,10 @@ pub enum AnyCarrier {
     Seqpacket(Seqpacket),
     /// SCTP.
     Association(Association),
+    /// SOCK_SEQPACKET, sealed.
+    SealedSeqpacket(Sealed<Seqpacket>),
+    /// SCTP, sealed.
+    SealedAssociation(Sealed<Association>),
 }
 
 /// Calls the carrier that there is.
@@ -167,6 +201,8 @@ macro_rules! each {
             AnyCarrier::Udp($one) => $call,
             AnyCarrier::Seqpacket($one) => $call,
             AnyCarrier::Association($one) => $call,
+            AnyCarrier::SealedSeqpacket($one) => $call,
+            AnyCarrier::SealedAssociation($one) => $call,
         }
     };
 }
@@ -180,12 +216,33 @@ impl Carrier for AnyCarrier {
         each!(self, carrier => carrier.fd())
     }
 
+    fn peer(&self) -> Option<PeerNumber> {
+        match self {
+            AnyCarrier::Seqpacket(_) | AnyCarrier::Association(_) => None,
+            AnyCarrier::Udp(udp) => udp.peer(),
+            AnyCarrier::SealedSeqpacket(sealed) => sealed.peer(),
+            AnyCarrier::SealedAssociation(sealed) => sealed.peer(),
+        }
+    }
+
+    fn interest(&self) -> Interest {
+        each!(self, carrier => carrier.interest())
+    }
+
+    fn greet(&mut self, refused: Option<FailReason>) -> Result<Greeting, FailReason> {
+        each!(self, carrier => carrier.greet(refused))
+    }
+
     fn send(&mut self, stream: u16, packet: &[u8]) -> Result<(), Errno> {
         each!(self, carrier => carrier.send(stream, packet))
     }
 
     fn receive(&mut self, room: &mut [u8]) -> Result<Received, Errno> {
         each!(self, carrier => carrier.receive(room))
+    }
+
+    fn open(&mut self, stream: u16, packet: &mut [u8]) -> Result<Range<usize>, FailReason> {
+        each!(self, carrier => carrier.open(stream, packet))
     }
 
     fn window(&mut self) -> usize {
@@ -218,10 +275,10 @@ impl Carrier for AnyCarrier {
 pub enum To {
     /// A host, over udp.
     Udp(ToUdp),
-    /// A unix socket.
-    Path(ToPath),
-    /// A host.
-    Hosts(ToHosts),
+    /// A unix socket; sealed, if there are keys.
+    Path(ToPath, Option<&'static Keeper>),
+    /// A host; sealed, if there are keys.
+    Hosts(ToHosts, Option<&'static Keeper>),
 }
 
 impl Connect for To {
@@ -230,8 +287,14 @@ impl Connect for To {
     fn begin(&mut self) -> Begun<AnyCarrier> {
         match self {
             To::Udp(udp) => udp.begin().map(AnyCarrier::Udp),
-            To::Path(path) => path.begin().map(AnyCarrier::Seqpacket),
-            To::Hosts(hosts) => hosts.begin().map(AnyCarrier::Association),
+            To::Path(path, None) => path.begin().map(AnyCarrier::Seqpacket),
+            To::Path(path, Some(keeper)) => {
+                sealed(path.begin(), keeper).map(AnyCarrier::SealedSeqpacket)
+            }
+            To::Hosts(hosts, None) => hosts.begin().map(AnyCarrier::Association),
+            To::Hosts(hosts, Some(keeper)) => {
+                sealed(hosts.begin(), keeper).map(AnyCarrier::SealedAssociation)
+            }
         }
     }
 
@@ -240,19 +303,22 @@ impl Connect for To {
             AnyCarrier::Udp(carrier) => return carrier.finish_connect(),
             AnyCarrier::Seqpacket(carrier) => carrier.finish_connect(),
             AnyCarrier::Association(carrier) => carrier.finish_connect(),
+            AnyCarrier::SealedSeqpacket(sealed) => sealed.carrier().finish_connect(),
+            AnyCarrier::SealedAssociation(sealed) => sealed.carrier().finish_connect(),
         };
         match finished {
-            Ok(()) => Ok(true),
+            // A carrier that is not sealed has nothing to say first.
+            Ok(()) => carrier.greet(None).map(|greeting| greeting == Greeting::Done),
             Err(Errno::INPROGRESS) => Ok(false),
-            Err(errno) => Err(reason_of(errno)),
+            Err(errno) => Err(FailReason::of_connect(errno)),
         }
     }
 
     fn peer(&self) -> Address {
         match self {
             To::Udp(udp) => udp.peer,
-            To::Path(_) => Address::UNIX,
-            To::Hosts(hosts) => hosts.peer,
+            To::Path(..) => Address::UNIX,
+            To::Hosts(hosts, _) => hosts.peer,
         }
     }
 }
@@ -302,22 +368,33 @@ impl Accept for From {
 }
 
 /// Accepts carriers from a socket that listens.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct FromSocket {
     /// It listens for as long as the process lives.
     pub listener: &'static OwnedFd,
     /// It is one of SCTP.
     pub is_sctp: bool,
+    /// What is accepted is sealed; `None`: there are no keys.
+    pub keeper: Option<&'static Keeper>,
 }
 
 impl FromSocket {
     fn accept(self) -> Result<(AnyCarrier, Address), Errno> {
-        match self.is_sctp {
-            true => Association::accept(self.listener)
-                .map(|(carrier, peer)| (AnyCarrier::Association(carrier), peer)),
-            false => Seqpacket::accept(self.listener)
-                .map(|(carrier, peer)| (AnyCarrier::Seqpacket(carrier), peer)),
-        }
+        Ok(if self.is_sctp {
+            let (carrier, peer) = Association::accept(self.listener)?;
+            match self.keeper {
+                None => (AnyCarrier::Association(carrier), peer),
+                Some(keeper) => {
+                    (AnyCarrier::SealedAssociation(Sealed::asked(keeper, carrier)), peer)
+                }
+            }
+        } else {
+            let (carrier, peer) = Seqpacket::accept(self.listener)?;
+            match self.keeper {
+                None => (AnyCarrier::Seqpacket(carrier), peer),
+                Some(keeper) => (AnyCarrier::SealedSeqpacket(Sealed::asked(keeper, carrier)), peer),
+            }
+        })
     }
 
     fn end(self) {

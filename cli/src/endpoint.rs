@@ -2,16 +2,22 @@
 //! what is no endpoint is refused with the reason and what to write instead. Knows no socket.
 
 #[cfg(feature = "links")]
+mod entrance;
+#[cfg(feature = "links")]
 mod link;
 
+#[cfg(feature = "links")]
+pub use entrance::Entrance;
 #[cfg(feature = "links")]
 pub use link::{LINK_HOSTS_MAX, Link, LinkHost};
 
 use crate::shown::{Shown, write_whole};
 use crate::sys;
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// A name's longest form in text (RFC 1035 section 2.3.4: 255 octets on the wire, less the first
 /// length and the root).
@@ -37,7 +43,6 @@ impl Refused {
     }
 
     /// The same of an option's value.
-    #[cfg(feature = "links")]
     pub(crate) fn of_option(self, option: &str) -> Self {
         Refused { argument: format!("{option} {}", self.argument), reason: self.reason }
     }
@@ -102,6 +107,16 @@ impl UnixPath {
         &self.0
     }
 
+    /// Whether it is a name in the abstract namespace, and no file.
+    pub fn is_abstract(&self) -> bool {
+        self.0.starts_with(b"@")
+    }
+
+    /// As a path of the file system.
+    pub fn as_path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.0))
+    }
+
     /// `kind`: what stands before the path.
     fn read(kind: &str, path: &[u8]) -> Read<UnixPath> {
         match path {
@@ -134,6 +149,16 @@ impl Listen {
         }
         if let Some(which) = text.strip_prefix(b"fd:") {
             return Self::read_descriptor(which);
+        }
+        for talk in ["socks5:", "http:"] {
+            let rest = text.strip_prefix(talk.as_bytes());
+            if rest.is_some_and(|rest| !rest.starts_with(b"//")) {
+                return Err(format!(
+                    "{talk} stands once, before a LISTEN of an ingress; `seaprox {} LISTEN` connects \
+                     clients itself",
+                    talk.trim_end_matches(':')
+                ));
+            }
         }
         let (host, port) = read_host_port(text)?;
         match host {

@@ -7,6 +7,7 @@ use crate::exit::{ExitCode, fail};
 use crate::listening::Listening;
 use crate::memory::RESOLVER;
 use crate::proxy::{Ground, wish};
+use crate::sandbox::Needs;
 use seaprox::sys::{Linux, RawFd};
 use seaprox::worker::Options;
 use seaprox_tcp::{AtEnd, Dialer, Listener, Target};
@@ -18,15 +19,35 @@ pub fn run(config: &Config) -> ExitCode {
     let ground = Ground::take(common, &wish(common.connections_max, common.threads));
     let listening = open(&config.listen, &Passed::from_environment(), common.socket_buffer_bytes);
     let targets = leak_targets(&config.targets);
-    ground.resolve(targets.iter().any(|target| matches!(target, Target::Name(..))));
     let dial_options = ground.dial_options();
     let options = Options { when_full: when_full(config.when_full), ..ground.options("static") };
     let (fd, at_end) = heard(&listening);
-    ground.serve(&config.listen, move |thread, table| {
+    let needs =
+        Needs { paths: listening.path().into_iter().collect(), ..needs_of(&config.targets) };
+    ground.serve(&config.listen, &needs, move |thread, table| {
         let listener = Listener::new(Linux, fd, at_end);
         let dialer = Dialer::new(Linux, targets, &RESOLVER, dial_options);
         thread.run(table, listener, dialer, options);
     })
+}
+
+/// What reaching these targets, and no others, needs.
+pub(crate) fn needs_of<'t>(
+    targets: impl IntoIterator<Item = &'t endpoint::Target>,
+) -> Needs<'static> {
+    let mut needs = Needs::default();
+    let mut ports = Vec::new();
+    for target in targets {
+        match target {
+            endpoint::Target::Name { port, .. } => {
+                needs.names = true;
+                ports.push(*port);
+            }
+            endpoint::Target::Inet(address) => ports.push(address.port()),
+            endpoint::Target::Unix(path) => needs.abstract_sockets |= path.is_abstract(),
+        }
+    }
+    Needs { ports: Some(ports), ..needs }
 }
 
 /// Opens a listener, or ends the program.

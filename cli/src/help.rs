@@ -1,6 +1,7 @@
 //! The words of the command line: which options there are and what help says of them. Knows no
 //! value of any.
 
+mod direct;
 #[cfg(feature = "links")]
 mod links;
 
@@ -23,13 +24,16 @@ Examples:
   seaprox static 127.0.0.1:8080 example.org:80
   seaprox static :8080 10.0.0.1:80 10.0.0.2:80 --connect-timeout 2s
   seaprox static unix:/run/app.sock '[::1]:8080' --max-connections 100
+  seaprox socks5 127.0.0.1:1080
+  seaprox http :3128 --passwords /etc/seaprox.passwords
   seaprox limits --socket-buffer 65536";
 
 /// Of the same list.
 #[cfg(feature = "links")]
 const LINKS_EXAMPLES: &str = "
-  seaprox ingress 127.0.0.1:8080 udp:egress.example:7000 --insecure
-  seaprox egress udp::7000 10.0.0.1:80 --insecure";
+  seaprox ingress 127.0.0.1:8080 udp:egress.example:7000 --key link.key --peer KEY
+  seaprox egress udp::7000 10.0.0.1:80 --key link.key --peer KEY
+  seaprox genkey";
 #[cfg(not(feature = "links"))]
 const LINKS_EXAMPLES: &str = "";
 
@@ -64,11 +68,14 @@ pub(crate) fn command(bounds: Bounds) -> Command {
         .after_long_help([EXAMPLES, LINKS_EXAMPLES].concat())
         .subcommand_required(true)
         .args_override_self(true)
-        .subcommand(static_command(bounds));
+        .subcommand(static_command(bounds))
+        .subcommand(direct::command("socks5", bounds))
+        .subcommand(direct::command("http", bounds));
     #[cfg(feature = "links")]
     let command = command
         .subcommand(links::ingress_command(bounds))
-        .subcommand(links::egress_command(bounds));
+        .subcommand(links::egress_command(bounds))
+        .subcommands(links::key_commands());
     command.subcommand(
         Command::new("limits")
             .about("Print the limits that were compiled in, and the memory they bound")
@@ -91,6 +98,7 @@ fn static_command(bounds: Bounds) -> Command {
         .arg(connect_timeout())
         .args(timeouts())
         .args(logging())
+        .args(rights())
 }
 
 fn value(name: &'static str, value_name: &'static str) -> Arg {
@@ -232,5 +240,21 @@ fn logging() -> [Arg; 2] {
             .default_value("info")
             .help("What to write to stderr: error, warn, info or debug"),
         flag("log-connections").help("Write a line for each connection that ended"),
+    ]
+}
+
+fn rights() -> [Arg; 2] {
+    [
+        value("user", "NAME[:GROUP]")
+            .help("Become this user and group once everything is open")
+            .long_help(
+                "Become this user, by name or number, once everything is open, with this group alone\n\
+                [default: the user's own] and without any capability. Needs root",
+            ),
+        flag("no-sandbox").help("Keep rights that are not needed, to find out why something fails").long_help(
+            "Keep the rights that are given up otherwise once everything is open: to read other\n\
+            files than names are looked up by, to write any, to run programs, to make system calls\n\
+            that are not needed (no_new_privs, Landlock, seccomp)",
+        ),
     ]
 }

@@ -69,8 +69,10 @@ impl Kernel {
 pub struct Limits<'p> {
     /// The parts of the user memory.
     pub parts: &'p [Part],
-    /// What an ingress or an egress takes beside; nothing in a build without links.
-    pub links: &'p [Part],
+    /// What some proxies take beside.
+    pub beside: &'p [&'p [Part]],
+    /// How many links each thread holds, and how many peers an egress can know; `None`: there are no links.
+    pub links_and_peers: Option<[usize; 2]>,
     /// What is to be held open.
     pub wish: Wish,
     /// What this machine grants.
@@ -89,13 +91,17 @@ impl fmt::Display for Limits<'_> {
         writeln!(f, "compiled in")?;
         count(f, "connections (SEAPROX_MAX_NUM_CONNECTIONS)", connections)?;
         count(f, "threads (SEAPROX_NUM_THREADS)", wish.threads as u64)?;
+        if let Some([links, peers]) = self.links_and_peers {
+            count(f, "links of a thread (SEAPROX_MAX_NUM_LINKS)", links as u64)?;
+            count(f, "peers (SEAPROX_MAX_NUM_PEERS)", peers as u64)?;
+        }
 
         writeln!(f, "\nuser memory, exact; the main thread's stack comes on top")?;
         for part in *parts {
             bytes(f, part.name, part.bytes as u64)?;
         }
         bytes(f, "total", parts.iter().map(|part| part.bytes as u64).sum())?;
-        for part in self.links {
+        for part in self.beside.iter().copied().flatten() {
             bytes(f, part.name, part.bytes as u64)?;
         }
 
@@ -177,9 +183,11 @@ mod tests {
     fn aligned_and_summed() {
         let parts = [Part { name: "table", bytes: 1000 }, Part { name: "log", bytes: 2000 }];
         let wish = Wish { connections: 100, threads: 2, listeners: 1, pipes: pipes_for(100, 0) };
-        let links = &[Part { name: "links", bytes: 7000 }][..];
+        let beside = &[&[Part { name: "links", bytes: 7000 }][..]][..];
         let (kernel, socket_buffer_bytes) = (KERNEL, Some(8192));
-        let limits = Limits { parts: &parts, links, wish, kernel, socket_buffer_bytes };
+        let links_and_peers = Some([2, 64]);
+        let limits =
+            Limits { parts: &parts, beside, links_and_peers, wish, kernel, socket_buffer_bytes };
         let text = limits.to_string();
         let number = |name: &str, nth: usize| -> u64 {
             let mut lines = text.lines().filter(|line| line.trim_start().starts_with(name));
@@ -187,7 +195,8 @@ mod tests {
             line[44..61].trim().parse().unwrap()
         };
         assert_eq!(number("total", 0), 3000);
-        assert_eq!(number("links", 0), 7000);
+        assert_eq!((number("links of a thread", 0), number("peers", 0)), (2, 64));
+        assert_eq!(number("links", 1), 7000);
         assert_eq!(number("total", 1), wish.needed());
         assert_eq!(number("total", 2), 200 * 256 * 1024);
         assert_eq!(number("tuned", 0), 100 * 2 * (10 << 20));

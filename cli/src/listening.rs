@@ -11,11 +11,9 @@ use crate::endpoint::{Listen, UnixPath};
 use crate::exit::ExitCode;
 use seaprox::sys::{Errno, Linux, Peer, Sys};
 use seaprox_tcp::{ListenOptions, adopt_listener, listen, listen_unix};
-use std::ffi::OsStr;
 use std::fmt::Display;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
@@ -82,11 +80,16 @@ impl Bound {
 }
 
 fn file_at(path: &UnixPath) -> Option<(u64, u64)> {
-    let found = as_path(path).symlink_metadata().ok()?;
+    let found = path.as_path().symlink_metadata().ok()?;
     Some((found.dev(), found.ino()))
 }
 
 impl Listening {
+    /// The path that is removed with it.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_ref().map(|bound| bound.path.as_path())
+    }
+
     /// Opens it.
     pub fn open(
         at: &Listen,
@@ -109,7 +112,7 @@ impl Listening {
         };
         // A failed bind leaves somebody else's socket there, but then nothing is kept.
         let path = match at {
-            Listen::Unix(path) if !is_abstract(path) => Bound::at(path),
+            Listen::Unix(path) if !path.is_abstract() => Bound::at(path),
             _ => None,
         };
         match opened {
@@ -125,7 +128,7 @@ impl Bound {
     fn remove(&self) {
         if file_at(&self.path) == Some(self.file) {
             // Somebody else may have removed it: then nothing is left to do.
-            let _ = std::fs::remove_file(as_path(&self.path));
+            let _ = std::fs::remove_file(self.path.as_path());
         }
     }
 }
@@ -171,23 +174,15 @@ fn past_left_over(
         |path: &Path| path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket());
     match listen() {
         Err(Errno::ADDRINUSE)
-            if !is_abstract(path)
-                && is_socket(as_path(path))
+            if !path.is_abstract()
+                && is_socket(path.as_path())
                 && connect() == Err(Errno::CONNREFUSED) =>
         {
-            std::fs::remove_file(as_path(path)).map_err(|_| Errno::ADDRINUSE)?;
+            std::fs::remove_file(path.as_path()).map_err(|_| Errno::ADDRINUSE)?;
             listen()
         }
         other => other,
     }
-}
-
-fn is_abstract(path: &UnixPath) -> bool {
-    path.as_bytes().starts_with(b"@")
-}
-
-fn as_path(path: &UnixPath) -> &Path {
-    Path::new(OsStr::from_bytes(path.as_bytes()))
 }
 
 /// One that was open when the program started.

@@ -1,7 +1,8 @@
 //! Events as logfmt on stderr, one line each. A caller never waits for whoever reads stderr: it
 //! puts its line into a ring of static memory, and a thread of the log's own does the writing,
 //! outside the lock. A line that finds the ring full is lost, and counted where it is missing.
-//! Allocates nothing after [`Log::start`].
+//! Allocates nothing after [`Log::start`]. Between [`Log::open`] and that there is no thread yet, and
+//! lines rest in the ring: whoever waits for them writes them himself.
 
 use crate::line::Line;
 pub use crate::logfmt::{LINE_BYTES, Level};
@@ -29,7 +30,7 @@ pub fn event(level: Level, name: &'static str) -> Event<'static> {
     LOG.event(level, name)
 }
 
-/// A ring of lines and the thread that writes them. All zeroes: not started, and every event is
+/// A ring of lines and the thread that writes them. All zeroes: not open, and every event is
 /// dropped.
 pub struct Log {
     /// Events up to this level are written; 0: none.
@@ -91,7 +92,7 @@ fn is_journal(variable: Option<&str>, stderr: Option<(u64, u64)>) -> bool {
 }
 
 impl Log {
-    /// A log that is not started.
+    /// A log that is not open.
     pub const fn new() -> Self {
         const EMPTY: Entry = Entry { bytes: [0; LINE_BYTES], length: 0, lost_before: 0 };
         Log {
@@ -111,19 +112,21 @@ impl Log {
         }
     }
 
-    /// Starts the thread that writes; returns when it runs, so that nothing it needs is allocated
-    /// later.
-    pub fn start(&'static self, options: Options) -> io::Result<()> {
+    /// From now on events are kept, until somebody writes them.
+    pub fn open(&self, options: Options) {
         self.journald.store(options.journald, Ordering::Relaxed);
         self.fd.store(options.fd, Ordering::Relaxed);
-        std::thread::Builder::new()
-            .name("log".into())
-            .stack_size(STACK_BYTES)
-            .spawn(move || self.run())?;
+        self.level.store(options.level as u8, Ordering::Release);
+    }
+
+    /// Starts the thread that writes; returns when it runs, so that nothing it needs is allocated
+    /// later. It calls `prepare`, which allocates nothing, before it writes.
+    pub fn start(&'static self, prepare: fn()) -> io::Result<()> {
+        let thread = std::thread::Builder::new().name("log".into()).stack_size(STACK_BYTES);
+        thread.spawn(move || self.run(prepare))?;
         let ring = self.lock();
         let started = self.written.wait_while(ring, |ring| !ring.running);
         drop(started.unwrap_or_else(PoisonError::into_inner));
-        self.level.store(options.level as u8, Ordering::Release);
         Ok(())
     }
 
@@ -146,13 +149,32 @@ impl Log {
     pub fn flush(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         let mut ring = self.lock();
-        while ring.running && (ring.count > 0 || ring.lost > 0 || ring.writing) {
+        if !ring.running {
+            return self.write_here(ring, deadline);
+        }
+        while ring.count > 0 || ring.lost > 0 || ring.writing {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
             }
             let waited = self.written.wait_timeout(ring, left);
             ring = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// Writes what is there, on a thread of the caller's; at most [`LINES_MAX`] batches.
+    fn write_here(&self, mut ring: MutexGuard<'_, Ring>, deadline: Instant) -> bool {
+        let fd = self.fd.load(Ordering::Relaxed);
+        let mut batch = [0; BATCH_BYTES];
+        while ring.count > 0 || ring.lost > 0 {
+            let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+            // A pipe that can be written takes a whole batch (pipe(7), PIPE_BUF).
+            if !sys::wait_writable(fd, Some(u16::try_from(left).unwrap_or(u16::MAX))) {
+                return false;
+            }
+            let length = ring.take(&mut batch, self.journald.load(Ordering::Relaxed));
+            write_all(fd, &batch[..length]);
         }
         true
     }
@@ -170,10 +192,14 @@ impl Log {
         }
     }
 
-    fn run(&self) {
+    fn run(&self, prepare: fn()) {
         let mut batch = [0; BATCH_BYTES];
         let mut ring = self.lock();
         ring.running = true;
+        self.written.notify_all();
+        drop(ring);
+        prepare();
+        ring = self.lock();
         loop {
             ring.writing = false;
             self.written.notify_all();

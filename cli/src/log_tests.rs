@@ -9,8 +9,8 @@ fn piped(level: Level, journald: bool) -> (&'static Log, PipeReader, PipeWriter)
     let (reader, writer) = pipe().unwrap();
     let log: &'static Log = Box::leak(Box::new(Log::new()));
     let fd = writer.try_clone().unwrap();
-    log.start(Options { level, journald, fd: std::os::fd::OwnedFd::from(fd).into_raw_fd() })
-        .unwrap();
+    log.open(Options { level, journald, fd: std::os::fd::OwnedFd::from(fd).into_raw_fd() });
+    log.start(|| {}).unwrap();
     (log, reader, writer)
 }
 
@@ -80,6 +80,37 @@ fn a_blocked_reader_blocks_nobody_and_losses_are_counted() {
     assert_eq!(seen, SENT);
     assert!(lost_lines >= 1, "a ring of {LINES_MAX} cannot have held {SENT}");
     assert!(log.flush(Duration::from_secs(5)));
+}
+
+/// What is said before the thread runs is kept, and written by whoever cannot wait for it.
+#[test]
+fn lines_from_before_the_start_are_written_by_whoever_waits() {
+    let log: &'static Log = Box::leak(Box::new(Log::new()));
+    let (mut reader, writer) = pipe().unwrap();
+    log.event(Level::Info, "not open yet").send();
+    log.open(Options { level: Level::Info, journald: true, fd: writer.as_raw_fd() });
+    (0..LINES_MAX + 2).for_each(|number| log.event(Level::Info, "n").field("n", number).send());
+    assert!(log.flush(Duration::from_secs(5)));
+    let text = read_now(&mut reader);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), LINES_MAX + 1);
+    assert_eq!(lines[0], "<6>level=info event=n n=0");
+    assert!(lines[LINES_MAX].ends_with(" lost=2"), "{}", lines[LINES_MAX]);
+
+    log.event(Level::Info, "kept").send();
+    log.start(|| {}).unwrap();
+    assert!(log.flush(Duration::from_secs(5)));
+    assert_eq!(read_now(&mut reader), "<6>level=info event=kept\n");
+}
+
+#[test]
+fn whoever_waits_writes_to_no_reader_that_is_not_there() {
+    let log: &'static Log = Box::leak(Box::new(Log::new()));
+    let (_reader, mut writer) = pipe().unwrap();
+    writer.write_all(&[b'\n'; 65536]).unwrap();
+    log.open(Options { level: Level::Info, journald: true, fd: writer.as_raw_fd() });
+    log.event(Level::Info, "x").send();
+    assert!(!log.flush(Duration::from_millis(50)));
 }
 
 #[test]

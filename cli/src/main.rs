@@ -1,14 +1,17 @@
 //! The program `seaprox`.
 
 use seaprox_cli::args::{self, Answer, Bounds, Command};
+use seaprox_cli::direct;
 use seaprox_cli::exit::{ExitCode, end, fail};
 use seaprox_cli::fixed;
 use seaprox_cli::limits::{Kernel, Limits};
-#[cfg(feature = "links")]
-use seaprox_cli::link;
-use seaprox_cli::memory::{LINKS_PARTS, MAX_NUM_CONNECTIONS, NUM_THREADS, PARTS};
+use seaprox_cli::memory::{
+    BESIDE, MAX_NUM_CONNECTIONS, MAX_NUM_LINKS, MAX_NUM_PEERS, NUM_THREADS, PARTS,
+};
 use seaprox_cli::proxy;
 use seaprox_cli::seal::{self, Sealable};
+#[cfg(feature = "links")]
+use seaprox_cli::{keys, link};
 use std::fmt;
 use std::io::Write;
 
@@ -21,14 +24,25 @@ fn main() {
     let bounds = Bounds { connections: MAX_NUM_CONNECTIONS, threads: NUM_THREADS, cpus };
     let code = match args::parse(std::env::args_os(), bounds) {
         Ok(Command::Static(config)) => fixed::run(&config),
+        Ok(Command::Direct(config)) => direct::run(&config),
         #[cfg(feature = "links")]
         Ok(Command::Ingress(config)) => link::run_ingress(&config),
         #[cfg(feature = "links")]
         Ok(Command::Egress(config)) => link::run_egress(&config),
+        #[cfg(feature = "links")]
+        Ok(Command::Key(verb)) => keys::run(verb),
         Ok(Command::Limits { socket_buffer_bytes }) => {
             let wish = proxy::wish(MAX_NUM_CONNECTIONS, NUM_THREADS);
             let kernel = Kernel::of_this_machine();
-            print(Limits { parts: &PARTS, links: LINKS_PARTS, wish, kernel, socket_buffer_bytes })
+            let links_and_peers = cfg!(feature = "links").then_some([MAX_NUM_LINKS, MAX_NUM_PEERS]);
+            print(Limits {
+                parts: &PARTS,
+                beside: BESIDE,
+                links_and_peers,
+                wish,
+                kernel,
+                socket_buffer_bytes,
+            })
         }
         Err(Answer::Say(text)) => print(text),
         Err(Answer::Refuse(line)) => fail(ExitCode::Usage, line),

@@ -1,22 +1,22 @@
 //! The static memory of the program, and what each part of it takes.
 
 #[cfg(feature = "links")]
-use crate::bound::{LINKS, link_channels, link_chunks, links_bytes, udp_bytes, udp_slots};
-use crate::bound::{NAMES, RESOLVER_THREADS, WORKER_STACK_BYTES, user_bytes};
+mod links;
+
+#[cfg(feature = "links")]
+use links::LINKS_PARTS;
+#[cfg(feature = "links")]
+pub use links::{GUESTS, LinkMemory, SealedMemory, UdpHub, UdpMemory};
+
+use crate::bound::{
+    NAMES, RESOLVER_THREADS, WORKER_STACK_BYTES, seats_bytes, seats_for, user_bytes,
+};
 use crate::limits::Part;
 use crate::log::{self, Log};
+use crate::talk::Seat;
 use seaprox::Seaprox;
-#[cfg(feature = "links")]
-use seaprox_proto::link;
-#[cfg(feature = "links")]
 use seaprox_tcp::Places;
 use seaprox_tcp::resolver::{self, Resolver};
-#[cfg(feature = "links")]
-use seaprox_udp::hub::Hub;
-#[cfg(feature = "links")]
-use seaprox_udp::reliable;
-#[cfg(feature = "links")]
-use seaprox_udp::socket::{RECEIVE_BYTES, UdpSocket};
 
 include!(concat!(env!("OUT_DIR"), "/sizes.rs"));
 
@@ -26,45 +26,19 @@ pub static PROXY: Seaprox<MAX_NUM_CONNECTIONS, NUM_THREADS> = Seaprox::new();
 /// The names that are looked up for connections.
 pub static RESOLVER: Resolver<NAMES, MAX_NUM_CONNECTIONS> = Resolver::new();
 
-/// What one link uses.
-#[cfg(feature = "links")]
-pub type LinkMemory = link::LinkMemory<
-    { link_channels(MAX_NUM_CONNECTIONS, NUM_THREADS) },
-    { link_chunks(MAX_NUM_CONNECTIONS, NUM_THREADS) },
->;
+/// What proxies take beside whose clients say where they want to go; asked of the system at start.
+const SEATS_PARTS: &[Part] =
+    &[Part { name: "handshakes beside, in socks5 and http", bytes: SEATS_BYTES }];
 
-/// What the links of all threads take, in a program that is an end of some, with the names that an
-/// ingress may ask an egress for. It is asked of the system at start, before the heap is sealed, as
-/// no other program needs it.
-#[cfg(feature = "links")]
-pub const LINKS_BYTES: usize =
-    NUM_THREADS * (LINKS * size_of::<LinkMemory>() + Places::MEMORY_BYTES);
+const SEATS_BYTES: usize = NUM_THREADS
+    * (seats_for(MAX_NUM_CONNECTIONS, NUM_THREADS) * size_of::<Seat>() + Places::MEMORY_BYTES);
 
-/// What one link over udp uses beside.
+/// What some proxies take beside.
 #[cfg(feature = "links")]
-pub type UdpMemory = reliable::Memory<
-    { udp_slots(MAX_NUM_CONNECTIONS, NUM_THREADS) },
-    { 2 * udp_slots(MAX_NUM_CONNECTIONS, NUM_THREADS) },
->;
-
-/// What the links of one thread share, if they are over udp.
-#[cfg(feature = "links")]
-pub type UdpHub = Hub<'static, UdpSocket>;
-
-/// What links over udp take beside that, asked of the system likewise.
-#[cfg(feature = "links")]
-pub const UDP_BYTES: usize =
-    NUM_THREADS * (LINKS * UdpMemory::MEMORY_BYTES + size_of::<UdpHub>() + RECEIVE_BYTES);
-
-/// The same, to be shown.
-#[cfg(feature = "links")]
-pub const LINKS_PARTS: &[Part] = &[
-    Part { name: "links beside, in ingress and egress", bytes: LINKS_BYTES },
-    Part { name: "and if they are over udp", bytes: UDP_BYTES },
-];
-/// There are none.
+pub const BESIDE: &[&[Part]] = &[SEATS_PARTS, LINKS_PARTS];
+/// The same of this build, which has no links.
 #[cfg(not(feature = "links"))]
-pub const LINKS_PARTS: &[Part] = &[];
+pub const BESIDE: &[&[Part]] = &[SEATS_PARTS];
 
 /// Every part of the user memory: statics, and stacks of threads beside the main one.
 pub const PARTS: [Part; 7] = [
@@ -92,15 +66,14 @@ const fn total(parts: &[Part]) -> usize {
     sum
 }
 
+/// Whether this is a bound, and a close one.
+const fn is_close(bound: usize, bytes: usize) -> bool {
+    bytes <= bound && bound <= bytes + bytes / 16
+}
+
+const _: () = assert!(is_close(seats_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS), SEATS_BYTES));
 // What the build printed is a bound, and a close one.
 const _: () = assert!(total(&PARTS) <= user_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS));
 const _: () = assert!(
     total(&PARTS) + 16384 + NUM_THREADS * 256 >= user_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS)
 );
-#[cfg(feature = "links")]
-const _: () = assert!(UDP_BYTES <= udp_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS));
-#[cfg(feature = "links")]
-const _: () = assert!(LINKS_BYTES <= links_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS));
-#[cfg(feature = "links")]
-const _: () =
-    assert!(LINKS_BYTES + LINKS_BYTES / 16 >= links_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS));

@@ -1,6 +1,6 @@
-//! What every proxy of this program has in common: it takes what the system grants, opens, starts its
-//! threads, seals the heap, and waits for signals until the threads have ended. Knows neither what
-//! connections come from nor what they go to.
+//! What every proxy of this program has in common: it takes what the system grants, opens, gives up
+//! what it does not need any more, starts its threads, seals the heap, and waits for signals until
+//! the threads have ended. Knows neither what connections come from nor what they go to.
 
 use crate::args::Common;
 use crate::bound::{RESOLVER_THREADS, WORKER_STACK_BYTES};
@@ -10,8 +10,10 @@ use crate::memory::{PROXY, RESOLVER};
 use crate::nofile::{self, Plan, Wish};
 use crate::notify::{Notifier, State};
 use crate::reporter::Reporter;
+use crate::sandbox::{self, Duty, Needs};
 use crate::seal;
 use crate::signals::{self, Signal, Signals};
+use crate::sys;
 use seaprox::fail::FailReason;
 use seaprox::relay::PipeLimits;
 use seaprox::share::{Order, Share};
@@ -29,6 +31,11 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+/// What a worker asks the scheduler for at a time: the least there is (kernel/sched/syscalls.c,
+/// `__setparam_fair`). A turn is shorter, and whoever waits for bytes should not wait for the 3 ms of
+/// somebody who computes.
+const SLICE: Duration = Duration::from_micros(100);
+
 /// Workers that have ended.
 static ENDED: AtomicUsize = AtomicUsize::new(0);
 /// One of them could not go on.
@@ -44,17 +51,21 @@ pub fn wish(connections: usize, threads: usize) -> Wish {
 pub(crate) struct Ground<'c> {
     common: &'c Common,
     signals: Signals,
+    notifier: Notifier,
     plan: Plan,
     /// How many threads relay.
     pub(crate) threads: usize,
 }
 
 impl<'c> Ground<'c> {
-    /// Takes what the system grants; without enough of it the program ends. To be called before
-    /// any thread is started: they inherit what is blocked.
+    /// Takes what the system grants; without enough of it the program ends. No thread may have been
+    /// started, nor may be before [`Ground::serve`]: they inherit what is blocked and given up.
     pub(crate) fn take(common: &'c Common, wish: &Wish) -> Ground<'c> {
         let signals = granted("signals", Signals::block());
-        granted("log", LOG.start(log::Options::stderr(common.log)));
+        LOG.open(log::Options::stderr(common.log));
+        // The first look at the clock is a look for the vDSO, for which rustix asks for heap, and may
+        // open a file, where the kernel (before Linux 6.4) has no PR_GET_AUXV.
+        let _ = Linux.now();
         let plan = granted("descriptors", nofile::raise(wish));
         if plan.connections == 0 {
             let limit = plan.limit;
@@ -65,16 +76,40 @@ impl<'c> Ground<'c> {
             log::event(Level::Warn, "fewer connections").field("why", lowered).send();
         }
         let threads = common.threads.min(plan.connections);
-        Ground { common, signals, plan, threads }
+        Ground { common, signals, notifier: Notifier::from_environment(), plan, threads }
     }
 
-    /// Starts the threads that look names up, if any will have to be.
-    pub(crate) fn resolve(&self, names: bool) {
-        if names {
-            let prefer_ipv4 = self.common.prefer_ipv4;
-            let options = resolver::Options { threads: RESOLVER_THREADS, prefer_ipv4 };
-            granted("resolver", RESOLVER.start(PROXY.commons(), options));
+    /// Becomes who it is to be, and gives up what is not needed any more, now that everything is open.
+    fn give_up(&self, needs: &Needs<'_>) {
+        if let Some(user) = &self.common.user {
+            user.switch().unwrap_or_else(|refused| fail(refused.code, refused.line));
         }
+        if needs.names {
+            // The C library's modules are there before files and calls are fewer.
+            resolver::load();
+        }
+        if !self.common.sandbox {
+            log::event(Level::Info, "no sandbox").send();
+            return;
+        }
+        let fences = granted("sandbox", sandbox::confine(needs));
+        let level = if fences.is_low() { Level::Info } else { Level::Debug };
+        log::event(level, "sandbox").field("with", fences).send();
+    }
+
+    /// Starts the threads that look names up.
+    fn resolve(&self) {
+        let options = resolver::Options {
+            threads: RESOLVER_THREADS,
+            prefer_ipv4: self.common.prefer_ipv4,
+            prepare: || sandbox::narrow(Duty::Resolving),
+        };
+        granted("resolver", RESOLVER.start(PROXY.commons(), options));
+    }
+
+    /// How many connections there are, and on how many threads.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.plan.connections, self.threads)
     }
 
     /// How a worker behaves, but for what its proxy says itself.
@@ -101,16 +136,17 @@ impl<'c> Ground<'c> {
         }
     }
 
-    /// Starts a thread for each table, which `run`s a worker on it; from here on nothing allocates.
-    /// Then serves until told to end, and `at` says where.
-    pub(crate) fn serve<F>(&self, at: &dyn Display, run: F) -> ExitCode
+    /// Gives up what is not among the `needs`, and starts a thread for each table, which `run`s a
+    /// worker on it; from here on nothing allocates. Then serves until told to end, and `at` says where.
+    pub(crate) fn serve<F>(&self, at: &dyn Display, needs: &Needs<'_>, run: F) -> ExitCode
     where
         F: FnOnce(Thread, Table<'static>) + Clone + Send + 'static,
     {
-        let notifier = Notifier::from_environment();
-        // The first look at the clock is a look for the vDSO, for which rustix asks for heap where
-        // the kernel (before Linux 6.4) has no PR_GET_AUXV.
-        let _ = Linux.now();
+        self.give_up(needs);
+        granted("log", LOG.start(|| sandbox::narrow(Duty::Relaying)));
+        if needs.names {
+            self.resolve();
+        }
         // Leaked, as the threads outlive this function: once a process.
         let gate: &'static Gate = Box::leak(Box::new(Gate::new(self.threads)));
         let Some(tables) = PROXY.claim(self.threads, self.plan.connections) else {
@@ -118,7 +154,8 @@ impl<'c> Ground<'c> {
         };
         for (number, table) in tables.enumerate() {
             let run = run.clone();
-            let thread = Thread { number, connections: self.common.log_connections, gate };
+            let connections = self.common.log_connections;
+            let thread = Thread { number, connections, names: &[], gate };
             let spawned = std::thread::Builder::new()
                 .name(format!("seaprox-{number}"))
                 .stack_size(WORKER_STACK_BYTES)
@@ -128,13 +165,14 @@ impl<'c> Ground<'c> {
         gate.started.wait();
         seal::seal();
         gate.sealed.wait();
+        sandbox::narrow(Duty::Waiting { removes: !needs.paths.is_empty() });
         log::event(Level::Info, "listening")
             .field("at", at)
             .field("connections_max", self.plan.connections)
             .field("threads", self.threads)
             .send();
-        notifier.tell(State::Ready);
-        self.wait(&notifier);
+        self.notifier.tell(State::Ready);
+        self.wait();
         if PROXY.commons().ordered() == Order::Run {
             log::event(Level::Error, "the listener was shut down by somebody else").send();
             return ExitCode::Failed;
@@ -143,13 +181,13 @@ impl<'c> Ground<'c> {
     }
 
     /// Serves signals until every worker has ended.
-    fn wait(&self, notifier: &Notifier) {
+    fn wait(&self) {
         let commons = PROXY.commons();
         let mut deadline = None;
         while ENDED.load(Ordering::Acquire) < self.threads {
             match self.signals.wait(deadline) {
                 Some(Signal::End) if commons.ordered() == Order::Run => {
-                    notifier.tell(State::Stopping);
+                    self.notifier.tell(State::Stopping);
                     let open = total(Share::occupied);
                     log::event(Level::Info, "draining").field("connections", open).send();
                     deadline = self
@@ -179,22 +217,32 @@ pub(crate) struct Thread {
     /// Which of them it is.
     pub(crate) number: usize,
     connections: bool,
+    names: &'static [&'static str],
     gate: &'static Gate,
 }
 
 impl Thread {
+    /// In the log those whom this end knows are called so, by their numbers.
+    #[cfg(feature = "links")]
+    pub(crate) fn calling(self, names: &'static [&'static str]) -> Thread {
+        Thread { names, ..self }
+    }
+
     /// Runs a worker to its end, on the thread it was made for.
     pub(crate) fn run<S, D>(self, table: Table<'_>, source: S, dest: D, options: Options)
     where
         S: Source<Linux>,
         D: Dest<Linux, S::Target>,
     {
-        let reporter = Reporter::new(self.connections);
+        sys::shorten_slice(SLICE);
+        let reporter = Reporter::new(self.connections, self.names);
         let mut worker =
             Worker::new(Linux, table, source, dest, reporter, options).unwrap_or_else(|errno| {
                 let error = io::Error::from_raw_os_error(errno.raw_os_error());
                 fail(ExitCode::System, format_args!("worker {}: {error}", self.number))
             });
+        // What it needed to begin it has.
+        sandbox::narrow(Duty::Relaying);
         self.gate.started.wait();
         self.gate.sealed.wait();
         if let Err(errno) = worker.run() {

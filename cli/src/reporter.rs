@@ -1,7 +1,8 @@
 //! Turns what a worker tells into lines of the log. Runs on the worker's thread: allocates nothing
 //! and never waits.
 
-use crate::log::{self, LOG, Level};
+use crate::log::{self, Event, LOG, Level};
+use seaprox::address::Address;
 use seaprox::fail::FailReason;
 use seaprox::transport::{Notice, Observer};
 use std::time::{Duration, Instant};
@@ -13,14 +14,31 @@ const SELDOM: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct Reporter {
     connections: bool,
+    names: &'static [&'static str],
     refused: Seldom,
     exhausted: Seldom,
 }
 
 impl Reporter {
-    /// `connections`: whether each connection that ended, or was not made, is a line.
-    pub fn new(connections: bool) -> Self {
-        Reporter { connections, ..Reporter::default() }
+    /// `connections`: whether each connection that ended, or was not made, is a line. `names`: what
+    /// those are called whom this end knows, by their numbers.
+    pub fn new(connections: bool, names: &'static [&'static str]) -> Self {
+        Reporter { connections, names, ..Reporter::default() }
+    }
+
+    /// An event of a link, with whoever is at its far end.
+    fn link(
+        &self,
+        level: Level,
+        name: &'static str,
+        peer: Address,
+        number: Option<u16>,
+    ) -> Event<'static> {
+        let event = log::event(level, name).field("peer", peer);
+        match number.and_then(|number| self.names.get(usize::from(number))) {
+            Some(name) => event.field("name", name),
+            None => event,
+        }
     }
 }
 
@@ -52,7 +70,7 @@ impl Observer for Reporter {
                     log::event(Level::Debug, "connected").field("connection", description).send();
                 }
             }
-            Notice::Closed { description, source_bytes, dest_bytes, reason } => {
+            Notice::Closed { description, source_bytes, dest_bytes, reason, .. } => {
                 let level = if self.connections { Level::Info } else { Level::Debug };
                 if LOG.enabled(level) {
                     log::event(level, "closed")
@@ -63,11 +81,11 @@ impl Observer for Reporter {
                         .send();
                 }
             }
-            Notice::Refused { source, reason } if self.connections => {
+            Notice::Refused { source, reason, .. } if self.connections => {
                 let event = log::event(Level::Warn, "refused");
                 event.field("source", source).field("reason", reason).send();
             }
-            Notice::Refused { source, reason } => {
+            Notice::Refused { source, reason, .. } => {
                 // A client that left is nobody's trouble.
                 if reason != FailReason::SourceGone
                     && let Some(held_back) = self.refused.pass()
@@ -79,14 +97,11 @@ impl Observer for Reporter {
                         .send();
                 }
             }
-            Notice::LinkUp { peer } => {
-                log::event(Level::Info, "link up").field("peer", peer).send();
+            Notice::LinkUp { peer, number } => {
+                self.link(Level::Info, "link up", peer, number).send();
             }
-            Notice::LinkDown { peer, reason } => {
-                log::event(Level::Warn, "link down")
-                    .field("peer", peer)
-                    .field("reason", reason)
-                    .send();
+            Notice::LinkDown { peer, number, reason } => {
+                self.link(Level::Warn, "link down", peer, number).field("reason", reason).send();
             }
             Notice::Exhausted(errno) => {
                 if let Some(held_back) = self.exhausted.pass() {

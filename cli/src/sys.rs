@@ -3,10 +3,10 @@
 #![allow(unsafe_code)]
 
 #[cfg(feature = "links")]
-use crate::bound::LINKS;
+use crate::memory::{LinkMemory, MAX_NUM_LINKS, UdpMemory};
+use crate::talk::Seat;
 #[cfg(feature = "links")]
-use crate::memory::{LinkMemory, UdpMemory};
-#[cfg(feature = "links")]
+use seaprox::wanted::Wish;
 use std::alloc::Layout;
 use std::ffi::CStr;
 use std::io;
@@ -15,23 +15,36 @@ use std::time::Duration;
 /// The memory of links, for so many threads, as zeroes that the kernel gives page by page when they
 /// are touched (malloc(3): calloc of much maps it). Never given back.
 #[cfg(feature = "links")]
-pub fn link_memories(threads: usize) -> io::Result<&'static mut [[LinkMemory; LINKS]]> {
+pub fn link_memories(threads: usize) -> io::Result<&'static mut [[LinkMemory; MAX_NUM_LINKS]]> {
     // SAFETY: all zeroes is a `LinkMemory` (its documentation).
     unsafe { zeroes(threads) }
 }
 
 /// The same for links over udp.
 #[cfg(feature = "links")]
-pub fn udp_memories(threads: usize) -> io::Result<&'static mut [[UdpMemory; LINKS]]> {
+pub fn udp_memories(threads: usize) -> io::Result<&'static mut [[UdpMemory; MAX_NUM_LINKS]]> {
     // SAFETY: all zeroes is a `UdpMemory` (its documentation).
     unsafe { zeroes(threads) }
+}
+
+/// So many seats for clients of proxy types, likewise.
+pub fn seats(count: usize) -> io::Result<&'static mut [Seat]> {
+    // SAFETY: all zeroes is nobody's seat (its documentation), as it is `State::Plain`, whose
+    // representation is named.
+    unsafe { zeroes(count) }
+}
+
+/// So many wishes, likewise.
+#[cfg(feature = "links")]
+pub fn wishes(count: usize) -> io::Result<&'static mut [Wish]> {
+    // SAFETY: all zeroes is a `Wish` (its documentation).
+    unsafe { zeroes(count) }
 }
 
 /// So many values of nothing but zeroes.
 ///
 /// # Safety
 /// All zeroes is a value of the type.
-#[cfg(feature = "links")]
 unsafe fn zeroes<T>(count: usize) -> io::Result<&'static mut [T]> {
     let layout = Layout::array::<T>(count).map_err(io::Error::other)?;
     if layout.size() == 0 {
@@ -194,6 +207,20 @@ pub fn descriptor_limits() -> io::Result<(u64, u64)> {
     }
 }
 
+/// This process leaves no core dump from now on, and nobody but root may look into it (prctl(2),
+/// PR_SET_DUMPABLE; core(5), which may give dumps to a program whatever the limit).
+#[cfg(feature = "links")]
+pub fn forbid_dumps() -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: takes numbers only.
+    let is_hidden = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) } == 0;
+    // SAFETY: reads the struct.
+    match is_hidden && unsafe { libc::setrlimit(libc::RLIMIT_CORE, &limit) } == 0 {
+        true => Ok(()),
+        false => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Sets the soft limit of open descriptors; above the hard one it is an error (setrlimit(2)).
 pub fn set_descriptor_limits(soft: u64, hard: u64) -> io::Result<()> {
     let limit = libc::rlimit { rlim_cur: soft as _, rlim_max: hard as _ };
@@ -202,6 +229,30 @@ pub fn set_descriptor_limits(soft: u64, hard: u64) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Asks for this thread's time in short slices: whoever wakes with a shorter slice than the running
+/// thread's need not wait for the end of that one's (sched(7); kernel/sched/fair.c, PREEMPT_SHORT, from
+/// Linux 6.12 on; before, the kernel takes no notice). Its share of the processor stays what it is.
+/// A thread that is not scheduled by shares stays as it is.
+pub fn shorten_slice(slice: Duration) {
+    let Some(mut wanted) = scheduling() else { return };
+    wanted.sched_runtime = slice.as_nanos() as u64;
+    // SAFETY: reads as many bytes of the struct as it says it has. It is a wish: refused, all is as
+    // it was.
+    let _ = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const wanted, 0) };
+}
+
+/// How this thread is scheduled, if by shares (sched_getattr(2)).
+fn scheduling() -> Option<libc::sched_attr> {
+    // SAFETY: zeroes are a value of a struct of integers.
+    let mut attr: libc::sched_attr = unsafe { std::mem::zeroed() };
+    attr.size = size_of_val(&attr) as u32;
+    // SAFETY: writes at most `size` bytes to the struct.
+    let got = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attr, attr.size, 0) };
+    let by_shares =
+        [libc::SCHED_OTHER, libc::SCHED_BATCH].contains(&attr.sched_policy.cast_signed());
+    (got == 0 && by_shares).then_some(attr)
 }
 
 /// The bytes of a page (sysconf(3)).
@@ -216,4 +267,23 @@ pub fn own(fd: i32) -> std::os::fd::OwnedFd {
     // SAFETY: the environment or the user says it is ours, and nothing else in the program holds
     // it; that it is open was checked by the caller, and if not, calls fail with EBADF.
     unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shorter_slice_is_granted_where_the_kernel_knows_of_it() {
+        let Some(before) = scheduling() else { return };
+        shorten_slice(Duration::from_micros(100));
+        let after = scheduling().expect("as before");
+        // Linux before 6.12 says 0, and goes on saying it.
+        let expected = if before.sched_runtime == 0 { 0 } else { 100_000 };
+        assert_eq!(after.sched_runtime, expected);
+        assert_eq!(
+            (after.sched_nice, after.sched_policy),
+            (before.sched_nice, before.sched_policy)
+        );
+    }
 }

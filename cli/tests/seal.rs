@@ -34,9 +34,12 @@ fn main() {
 
 fn child(what: &str) {
     hook_panics();
-    log::LOG.start(Options::stderr(Level::Info)).unwrap();
+    log::LOG.open(Options::stderr(Level::Info));
+    log::LOG.start(|| {}).unwrap();
     let commons = Commons::of_mailboxes(&MAILBOXES, &ORDER);
-    RESOLVER.start(commons, resolver::Options { threads: 2, prefer_ipv4: false }).unwrap();
+    RESOLVER
+        .start(commons, resolver::Options { threads: 2, prefer_ipv4: false, prepare: || {} })
+        .unwrap();
     let mut kept = vec![0u8; 1000];
     let patterns = ["*.example.org:443", "a:1-9", "10.0.0.0/8", "[2001:db8::]/32:*"];
     let allowed = Allowed::parse(patterns.map(str::as_bytes)).unwrap();

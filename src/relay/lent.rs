@@ -8,12 +8,12 @@ use crate::sys::Sys;
 use crate::transport::{Lent, Room, Transport};
 
 /// After about this many bytes of one direction others have their turn: all channels of a link
-/// share one way out.
-pub(super) const LENT_TURN_BYTES: usize = 64 * 1024;
+/// share one way out. Over UDP what two full packets bring is one send: not more than 64 KiB.
+pub(super) const LENT_TURN_BYTES: usize = 60_000;
 
 impl<K: Sys> Relay<'_, K> {
     /// From a descriptor to a channel: read straight into the room that is lent.
-    pub(super) fn fill<T: Transport<K>>(
+    pub(crate) fn fill<T: Transport<K>>(
         &mut self,
         mut from: End<'_>,
         mut to: End<'_>,
@@ -133,7 +133,7 @@ fn lent<'t, K: Sys, F: Transport<K>>(
 }
 
 /// Where bytes for a channel are to be put, or how that stops the direction.
-fn room<'t, K: Sys, T: Transport<K>>(
+pub(super) fn room<'t, K: Sys, T: Transport<K>>(
     to: &mut End<'_>,
     dest: &'t mut T,
 ) -> Result<&'t mut [u8], Pumped> {

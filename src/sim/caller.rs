@@ -9,6 +9,18 @@ use crate::sys::{Sys, SysResult};
 use crate::time::Instant;
 use crate::transport::{Cause, Desk, Dest, Dial, Step};
 
+/// A dest that is being dialed.
+pub struct Dialed<'d> {
+    /// Which side it will be.
+    pub side: SideKey,
+    /// Who is to be connected.
+    pub source: Address,
+    /// The source waits to be told.
+    pub awaited: bool,
+    /// The dest's notes; all zeroes at the start.
+    pub notes: &'d mut [u8; 8],
+}
+
 /// A poller, and the clock a turn has looked at.
 pub struct Caller<K: Sys> {
     sys: K,
@@ -32,12 +44,11 @@ impl<K: Sys> Caller<K> {
         Desk { sys: self.sys, poller: &mut self.poller, now: self.now }
     }
 
-    /// The next step of a dest that has no descriptor and keeps no notes, as a link has none.
+    /// The next step of a dest that has no descriptor, as a link has none.
     pub fn dial<T, D: Dest<K, T>>(
         &mut self,
         dest: &mut D,
-        side: SideKey,
-        source: Address,
+        Dialed { side, source, awaited, notes }: Dialed<'_>,
         cause: Cause<T>,
     ) -> Step {
         let mut dial = Dial {
@@ -46,10 +57,11 @@ impl<K: Sys> Caller<K> {
             fd: None,
             peer: Address::UNKNOWN,
             source,
-            notes: &mut [0; 8],
+            notes,
             mailbox: &self.mailbox,
             ticket: Ticket { mailbox: 0, generation: 0, thread: 0 },
-            awaited: &mut 0,
+            awaited,
+            generation: &mut 0,
         };
         dest.dial(&mut dial, cause)
     }

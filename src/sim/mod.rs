@@ -39,7 +39,7 @@ mod socket;
 mod tests;
 mod weather;
 
-pub use caller::Caller;
+pub use caller::{Caller, Dialed};
 pub use far_end::FarEnd;
 pub use fault::Call;
 pub use network::Place;

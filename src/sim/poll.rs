@@ -18,13 +18,13 @@ fn interest_mask(interest: Interest) -> Mask {
     let asked = match interest {
         Interest::Connection => IN | OUT | RDHUP | PRI,
         Interest::Muted => OUT,
-        Interest::Listener | Interest::Doorbell => IN,
+        Interest::Datagrams | Interest::Listener | Interest::Doorbell => IN,
     };
     asked | ERR | HUP
 }
 
 fn edge_triggered(interest: Interest) -> bool {
-    matches!(interest, Interest::Connection | Interest::Muted)
+    matches!(interest, Interest::Connection | Interest::Muted | Interest::Datagrams)
 }
 
 fn ready_of(mask: Mask) -> Ready {

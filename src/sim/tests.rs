@@ -391,6 +391,22 @@ scenario! {
 }
 
 scenario! {
+    /// Who asked only for what comes is told once of each arrival, and never of room.
+    fn room_is_not_told_to_who_did_not_ask(g) {
+        let (far, fd) = g.pair();
+        let epoll = g.watch(fd, Interest::Datagrams);
+        assert_eq!(g.report(epoll), "");
+        g.send(far, b"a").unwrap();
+        assert_eq!((g.report(epoll).as_str(), g.report(epoll).as_str()), ("in", ""));
+        g.sys().send(fd, b"x").unwrap();
+        g.settle();
+        assert_eq!(g.report(epoll), "");
+        g.reset(far);
+        assert_eq!(g.report(epoll), "in err hup");
+    }
+}
+
+scenario! {
     /// Room is reported to one who found none, once, and only when a third of the buffer is free;
     /// an acknowledgement alone is no event.
     fn room_is_told_to_one_who_asked(g) {

@@ -1,23 +1,26 @@
 //! The worker and the tcp transport on the simulated kernel, one seed after the other: random
-//! clients and backends, faults, and an oracle that says what each of them must have seen.
+//! clients and backends, proxy types in front of half of them, faults, and an oracle that says what
+//! each of them must have seen.
 //!
 //! `SEAPROX_SEEDS` is how many seeds are run (also `from..to`); `SEAPROX_SEED` runs one, and shows
 //! its calls and what became of everybody.
 
+mod circumstances;
+mod front;
 mod oracle;
+mod plan;
 mod player;
+mod rounds;
 mod run;
+mod talk;
 mod world;
 
+use front::Kind;
 use run::{Run, Summary};
 use seaprox::Seaprox;
 use seaprox::sim::Call;
 use seaprox::sys::Errno;
-use std::env;
-use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use seaprox_tests::seeds::{every_run, every_seed};
 
 /// Few enough that a table is often full.
 pub(crate) type Memory = Seaprox<16, 2>;
@@ -27,75 +30,23 @@ const SEEDS: u64 = if cfg!(debug_assertions) { 500 } else { 10_000 };
 /// How many of the calls of a kind fail, each in a run of its own.
 const NTH_MAX: u32 = if cfg!(debug_assertions) { 25 } else { 100 };
 
-/// After so many failures no more are looked for.
-const FAILED_MAX: usize = 5;
-
-fn seeds() -> Range<u64> {
-    let Ok(text) = env::var("SEAPROX_SEEDS") else { return 0..SEEDS };
-    let number = |text: &str| text.parse().expect("SEAPROX_SEEDS: a number, or from..to");
-    match text.split_once("..") {
-        Some((from, to)) => number(from)..number(to),
-        None => 0..number(&text),
-    }
+fn memory(_: usize) -> Box<Memory> {
+    Box::new(Memory::new())
 }
 
-/// What went wrong in a run, if anything did.
-fn judge(memory: &mut Memory, run: Run) -> Result<Summary, String> {
-    match catch_unwind(AssertUnwindSafe(|| run::run(memory, run))) {
-        Ok(verdict) => verdict,
-        Err(panic) => Err(match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
-            (Some(text), _) => text.clone(),
-            (_, Some(text)) => text.to_string(),
-            _ => "a panic".to_string(),
-        }),
-    }
-}
-
-/// Judges one run after the other on all processors, until `next` gives no more or some have
-/// failed.
-fn judge_all(next: impl Fn(u64) -> Option<Run> + Sync) -> Summary {
-    let index = AtomicU64::new(0);
-    let failed = Mutex::new(Vec::new());
-    let total = Mutex::new(Summary::default());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let mut memory = Box::new(Memory::new());
-                while failed.lock().unwrap().len() < FAILED_MAX
-                    && let Some(run) = next(index.fetch_add(1, Ordering::Relaxed))
-                {
-                    match judge(&mut memory, run) {
-                        Ok(summary) => *total.lock().unwrap() += summary,
-                        Err(what) => failed.lock().unwrap().push((run, what)),
-                    }
-                }
-            });
-        }
-    });
-    let mut failed = failed.into_inner().unwrap();
-    failed.sort_by_key(|(run, _)| run.seed);
-    if let Some((_, what)) = failed.first() {
-        let line = |what: &str| what.lines().next().unwrap_or_default().to_string();
-        let lines = failed.iter().map(|(run, what)| format!("{run:?}: {}", line(what)));
-        panic!("{what}\n{}\nThe first is shown above.", lines.collect::<Vec<_>>().join("\n"));
-    }
-    total.into_inner().unwrap()
+fn judge(memory: &mut Memory, run: Run) -> Summary {
+    run::run(memory, run).unwrap_or_else(|what| panic!("{what}"))
 }
 
 #[test]
 fn every_seed_ends_well() {
-    let run = |seed| Run { seed, trace_calls: 100, failure: None };
-    if let Some(seed) = env::var("SEAPROX_SEED").ok().and_then(|seed| seed.parse().ok()) {
-        let run = Run { trace_calls: usize::MAX, ..run(seed) };
-        match judge(&mut Box::new(Memory::new()), run) {
-            Ok(summary) => println!("{summary:?}"),
-            Err(what) => panic!("{what}"),
-        }
-        return;
-    }
-    let Range { start, end } = seeds();
-    println!("{:?}", judge_all(|index| (start + index < end).then(|| run(start + index))));
+    let all = every_seed(SEEDS, "", memory, |memory, seed, is_traced| {
+        let trace_calls = if is_traced { usize::MAX } else { 100 };
+        judge(memory, Run { seed, trace_calls, failure: None, front: None })
+    });
+    // A refusal may be lost when a client is slow or goes on; most are not.
+    let is_told = all.let_in > all.runs && all.turned_down > all.runs;
+    assert!(is_told || all.runs < 100, "who talks is told nothing: {all:?}");
 }
 
 /// The n-th call of each kind fails with each plausible error, for n = 1, 2, 3 ..: the proxy goes
@@ -103,16 +54,26 @@ fn every_seed_ends_well() {
 #[test]
 fn every_call_may_fail() {
     let mut runs = Vec::new();
+    let fronts = [None, Some(Kind::Socks { passwords: true }), Some(Kind::Rounds)];
     for call in Call::ALL {
-        for &errno in call.plausible_errors().iter().chain(more_errors(call)) {
-            runs.extend((1..=NTH_MAX).map(|nth| Run {
+        for (&errno, front) in errors_of(call).flat_map(|errno| fronts.map(|front| (errno, front)))
+        {
+            // What proxy types change is how a source is read and written.
+            let all = front.is_none() || matches!(call, Call::Recv | Call::Send);
+            let nth_max = if all { NTH_MAX } else { NTH_MAX / 4 };
+            runs.extend((1..=nth_max).map(|nth| Run {
                 seed: u64::from(nth % 8),
                 trace_calls: 200,
                 failure: Some((call, nth, errno)),
+                front,
             }));
         }
     }
-    println!("{:?}", judge_all(|index| runs.get(index as usize).copied()));
+    every_run(&runs, memory, |memory, &run| judge(memory, run));
+}
+
+fn errors_of(call: Call) -> impl Iterator<Item = &'static Errno> {
+    call.plausible_errors().iter().chain(more_errors(call))
 }
 
 /// Errors that a call gives because of what a peer did, or that only happen to others: here they

@@ -1,6 +1,8 @@
 //! What everybody must have seen once a run is over.
 
+use crate::front::Fate;
 use crate::player::{Ended, Player};
+use crate::talk::{Talk, Told};
 use crate::world::{FIRST_BACKEND, World};
 use seaprox::sim::SimKernel;
 
@@ -11,6 +13,8 @@ pub(crate) struct Excuses {
     pub(crate) refused: u64,
     /// Whatever runs may be cut off: the proxy was told to stop, or to be impatient.
     pub(crate) cut_off: bool,
+    /// Anybody may be refused for anything: calls failed that no peer can help.
+    pub(crate) anything: bool,
     /// How long a reset may be held back for bytes that came before it.
     pub(crate) reset_flush_millis: u64,
 }
@@ -36,6 +40,13 @@ pub(crate) fn judge(
     }
     let mut refused = 0;
     for (index, player) in world.players.iter().enumerate() {
+        if let Some(talk) = &player.talk {
+            let peer = pairs[index].map(|peer| &world.players[peer]);
+            // Reset before anybody looked, it was refused.
+            let anything = excuses.anything || have_gone(player, (world, sim), &pairs);
+            judge_talk(player, talk, peer, anything)
+                .map_err(|what| format!("{what}\n{player:?}"))?;
+        }
         let spoiled = player.end.spoiled(sim);
         match pairs[index] {
             Some(peer) => {
@@ -59,6 +70,23 @@ pub(crate) fn judge(
 
 fn is_backend(player: &Player) -> bool {
     player.id >= FIRST_BACKEND
+}
+
+/// What a client was told before bytes flowed, and where it got.
+fn judge_talk(
+    player: &Player,
+    talk: &Talk,
+    peer: Option<&Player>,
+    anything: bool,
+) -> Result<(), String> {
+    let ended_in_order = matches!(player.ended, Some((Ended::Fin, _)));
+    talk.judge(ended_in_order, anything)?;
+    match (peer, &talk.fate) {
+        (None, _) => Ok(()),
+        (Some(_), _) if player.is_refused() => Err("it was refused, and connected".into()),
+        (Some(peer), Fate::Served(place)) if peer.place == *place => Ok(()),
+        (Some(peer), fate) => Err(format!("{} is not whom it wanted: {fate:?}", peer.id)),
+    }
 }
 
 /// Two that were connected through the proxy: what `player` saw of `peer`.
@@ -98,23 +126,48 @@ fn judge_alone(
     pairs: &[Option<usize>],
     cut_off: bool,
 ) -> Result<u64, String> {
-    // Any of the others may have been the peer.
-    let mut others = world.players.iter().enumerate().filter(|(index, other)| {
-        pairs[*index].is_none() && is_backend(other) != is_backend(player)
-    });
+    let talk = player.talk.as_ref();
     match player.ended {
         None if player.left.is_some() => Ok(0),
         None => Err("nobody told of an end".into()),
+        // As it had to be.
+        Some(_) if talk.is_some_and(|talk| matches!(talk.fate, Fate::Refused(_))) => Ok(0),
+        Some(_) if player.is_refused() => Ok(u64::from(!have_gone(player, (world, sim), pairs))),
         // The loser of two connects, or one that came too late.
         Some(_) if is_backend(player) => Ok(0),
         Some((Ended::Fin, _)) => {
-            let silent = others.any(|(_, other)| other.sent == player.received && other.fin_sent);
+            let mut others = others(player, world, pairs);
+            let silent = others.any(|other| other.sent == player.received && other.fin_sent);
             if silent { Ok(0) } else { Err("a FIN from nowhere".into()) }
         }
         Some((Ended::Error(_), _)) if cut_off => Ok(0),
         Some((Ended::Error(_), _)) => {
-            let gone = others.any(|(_, other)| other.left.is_some() || other.end.spoiled(sim));
-            Ok(u64::from(!gone))
+            let gone = have_gone(player, (world, sim), pairs);
+            match talk.and_then(|talk| talk.told) {
+                Some(Told::Connected) if !gone => Err("a reset for no reason".into()),
+                _ => Ok(u64::from(!gone)),
+            }
         }
     }
+}
+
+/// All on the other side of the proxy that nobody heard of: any of them may have been the peer.
+fn others<'p>(
+    player: &Player,
+    world: &'p World<'_>,
+    pairs: &[Option<usize>],
+) -> impl Iterator<Item = &'p Player> {
+    let players = world.players.iter().zip(pairs);
+    players.filter_map(|(other, pair)| {
+        (pair.is_none() && is_backend(other) != is_backend(player)).then_some(other)
+    })
+}
+
+/// Whether one of them left, or its network did.
+fn have_gone(
+    player: &Player,
+    (world, sim): (&World<'_>, &SimKernel<'_>),
+    pairs: &[Option<usize>],
+) -> bool {
+    others(player, world, pairs).any(|other| other.left.is_some() || other.end.spoiled(sim))
 }

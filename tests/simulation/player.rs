@@ -1,96 +1,10 @@
-//! A client or a backend: what it means to do, and what it did and saw. Knows no proxy.
+//! A client or a backend: what it did and saw of what it means to do. Knows no proxy.
 
+use crate::plan::{HEAD_BYTES, How, Plan, STREAM_BYTES_MAX, When, stream};
+use crate::talk::{Talk, Told};
 use seaprox::sim::{FarEnd, Random, SimKernel};
 use seaprox::sys::{Errno, Sys};
 use seaprox::time::Instant;
-use std::sync::LazyLock;
-
-/// The largest stream.
-const STREAM_BYTES_MAX: usize = 300_000;
-
-/// Every stream is a part of this, behind its sender's number.
-static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let mut random = Random::new(7);
-    (0..2 * STREAM_BYTES_MAX).map(|_| random.bits() as u8).collect()
-});
-
-/// The sender's number goes first, in so many bytes.
-const HEAD_BYTES: usize = 2;
-
-/// The stream that player `id` sends, from `from` on.
-fn stream(id: usize, from: usize, bytes: usize) -> impl Iterator<Item = u8> {
-    let start = id * 7919 % STREAM_BYTES_MAX;
-    let head = (id as u16).to_le_bytes();
-    (from..from + bytes).map(move |at| match head.get(at) {
-        Some(&byte) => byte,
-        None => PATTERN[start + at],
-    })
-}
-
-/// What it means to do.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
-    /// How much it sends.
-    total: usize,
-    /// How much of it at a time, and how long it waits in between.
-    write_bytes: usize,
-    gap_millis: u32,
-    /// Where it sends an urgent byte, which is no part of the stream.
-    urgent_at: Option<usize>,
-    /// It does not read on for so long, once it has read so much.
-    stall: Option<(usize, u32)>,
-    /// How long it waits with its FIN.
-    linger_millis: u32,
-    /// It sends its FIN only after the other's.
-    patient: bool,
-    /// It leaves early.
-    leave: Option<(When, How)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum When {
-    Sent(usize),
-    Received(usize),
-    After(u32),
-}
-
-/// How it leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum How {
-    Reset,
-    Close,
-}
-
-impl Plan {
-    pub(crate) fn draw(random: &mut Random, may_be_patient: bool) -> Plan {
-        let total = match random.below(8) {
-            0 => 0,
-            1 | 2 => random.between(HEAD_BYTES, 64),
-            3 | 4 => random.between(HEAD_BYTES, 4096),
-            _ => random.scaled(STREAM_BYTES_MAX).max(HEAD_BYTES),
-        };
-        let write_bytes = random.scaled(1 << 16).max(total / 100).max(1);
-        let few_writes = total / write_bytes < 20;
-        let mut maybe =
-            |times, most| if random.below(times) == 0 { random.scaled(most) } else { 0 };
-        let gap_millis = if few_writes { maybe(3, 200) as u32 } else { 0 };
-        let linger_millis = maybe(4, 2000) as u32;
-        let stall_millis = maybe(4, 4000) as u32;
-        let stall = (stall_millis > 0).then(|| (random.below(100_000), stall_millis));
-        let urgent = total > 8 && random.below(12) == 0;
-        let urgent_at = urgent.then(|| random.between(HEAD_BYTES, total - 1));
-        let patient = may_be_patient && random.below(3) == 0;
-        let when = match random.below(8) {
-            0 => Some(When::Sent(random.below(total + 1))),
-            1 => Some(When::Received(random.scaled(STREAM_BYTES_MAX))),
-            2 => Some(When::After(random.scaled(3000) as u32)),
-            _ => None,
-        };
-        let how = random.pick(&[How::Reset, How::Close]);
-        let leave = when.map(|when| (when, how));
-        Plan { total, write_bytes, gap_millis, urgent_at, stall, linger_millis, patient, leave }
-    }
-}
 
 /// How the stream from the other end ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +28,10 @@ pub(crate) struct Player {
     pub(crate) id: usize,
     pub(crate) end: FarEnd,
     pub(crate) plan: Plan,
+    /// What goes before its stream.
+    pub(crate) talk: Option<Talk>,
+    /// Where a backend listened.
+    pub(crate) place: usize,
     born: Instant,
     pub(crate) sent: usize,
     pub(crate) received: usize,
@@ -143,6 +61,8 @@ impl Player {
             id,
             end,
             plan,
+            talk: None,
+            place: 0,
             born,
             sent: 0,
             received: 0,
@@ -156,6 +76,28 @@ impl Player {
             stalled: false,
             urgent_sent: false,
         }
+    }
+
+    /// The same, for a client that has something to say first; now and then it leaves in the midst.
+    pub(crate) fn talking(mut self, talk: Option<Talk>, random: &mut Random) -> Player {
+        if let Some(talk) = &talk
+            && random.below(12) == 0
+        {
+            let said = When::Said(random.below(talk.bytes() + 1));
+            self.plan.leave = Some((said, How::draw(random)));
+        }
+        Player { talk, ..self }
+    }
+
+    /// The same, for a backend.
+    pub(crate) fn at(self, place: usize) -> Player {
+        Player { place, ..self }
+    }
+
+    /// Whether it was refused, and told so.
+    pub(crate) fn is_refused(&self) -> bool {
+        let told = self.talk.as_ref().and_then(|talk| talk.told);
+        matches!(told, Some(Told::Refused(_)))
     }
 
     /// Whose stream it received, once that can be known.
@@ -176,7 +118,8 @@ impl Player {
         if !self.end.connecting(sim) {
             self.send(sim, scratch, &mut stepped);
             self.receive(sim, scratch, &mut stepped)?;
-            if self.plan.patient && self.ended.is_some() && !self.fin_sent {
+            let heard = self.talk.is_some() && stepped.progress;
+            if heard || self.plan.patient && self.ended.is_some() && !self.fin_sent {
                 self.send(sim, scratch, &mut stepped);
             }
         }
@@ -184,30 +127,71 @@ impl Player {
         Ok(stepped)
     }
 
+    /// Whether it has said all that goes before its stream, and may go on.
+    fn is_through(&self) -> bool {
+        self.talk.as_ref().is_none_or(|talk| talk.is_through(talk.said))
+    }
+
+    fn has_given_up(&self) -> bool {
+        self.talk.as_ref().is_some_and(Talk::has_given_up)
+    }
+
+    /// What it says next, and how much of that goes before its stream.
+    fn next_words(&self, words: &mut Vec<u8>) -> usize {
+        words.clear();
+        if let Some(talk) = &self.talk
+            && talk.said < talk.bytes()
+        {
+            let next = talk.next();
+            words.extend(&next[..next.len().min(talk.write_bytes)]);
+            if words.len() == talk.write_bytes || !talk.is_through(talk.said + words.len()) {
+                return words.len();
+            }
+        } else if !self.is_through() {
+            return 0;
+        }
+        let before = words.len();
+        let mut bytes = self.plan.write_bytes.min(self.plan.total - self.sent);
+        if let Some(at) = self.plan.urgent_at
+            && !self.urgent_sent
+        {
+            bytes = bytes.min(at - self.sent);
+        }
+        words.extend(stream(self.id, self.sent, bytes));
+        before
+    }
+
+    fn has_more(&self) -> bool {
+        let talking = self.talk.as_ref().is_some_and(|talk| talk.said < talk.bytes());
+        !self.has_given_up() && (talking || self.sent < self.plan.total)
+    }
+
     fn send(&mut self, sim: &SimKernel<'_>, scratch: &mut Vec<u8>, stepped: &mut Stepped) {
         let now = sim.now();
-        while self.sent < self.plan.total && !self.leaves(now) {
+        while self.has_more() && !self.leaves(now) {
             if now < self.quiet_until {
                 stepped.wake(self.quiet_until);
                 return;
             }
-            if self.plan.urgent_at.is_some_and(|at| at <= self.sent) && !self.urgent_sent {
+            let is_urgent = self.plan.urgent_at.is_some_and(|at| at <= self.sent);
+            if is_urgent && !self.urgent_sent && self.is_through() {
                 match self.end.send_urgent(sim, b'!') {
                     Ok(_) => self.urgent_sent = true,
                     Err(errno) => return self.write_failed(errno, now),
                 }
             }
-            let mut bytes = self.plan.write_bytes.min(self.plan.total - self.sent);
-            if let Some(at) = self.plan.urgent_at
-                && !self.urgent_sent
-            {
-                bytes = bytes.min(at - self.sent);
+            let before = self.next_words(scratch);
+            if scratch.is_empty() {
+                // It waits to be told something.
+                return;
             }
-            scratch.clear();
-            scratch.extend(stream(self.id, self.sent, bytes));
             match self.end.send(sim, scratch) {
                 Ok(taken) => {
-                    self.sent += taken;
+                    let said = taken.min(before);
+                    if let Some(talk) = &mut self.talk {
+                        talk.said += said;
+                    }
+                    self.sent += taken - said;
                     stepped.progress = true;
                     if self.plan.gap_millis > 0 {
                         self.quiet_until = now.after(self.plan.gap_millis);
@@ -216,8 +200,9 @@ impl Player {
                 Err(errno) => return self.write_failed(errno, now),
             }
         }
-        if self.sent == self.plan.total && !self.fin_sent && self.ended_well() {
-            if self.plan.patient && self.ended.is_none() {
+        let has_sent_all = self.sent == self.plan.total && self.is_through();
+        if (has_sent_all || self.has_given_up()) && !self.fin_sent && self.ended_well() {
+            if self.plan.patient && self.ended.is_none() && !self.has_given_up() {
                 return;
             }
             let at = self.quiet_until.after(self.plan.linger_millis);
@@ -271,7 +256,7 @@ impl Player {
                 }
                 Ok(_) => {
                     stepped.progress = true;
-                    self.check(scratch)?;
+                    self.hear(scratch)?;
                 }
                 Err(Errno::AGAIN) => return Ok(()),
                 Err(errno) => {
@@ -282,6 +267,17 @@ impl Player {
                     return Ok(());
                 }
             }
+        }
+    }
+
+    /// What goes before the other's stream, and that.
+    fn hear(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let before = self.talk.as_mut().map_or(Ok(0), |talk| talk.hear(bytes));
+        let before = before.map_err(|what| format!("{} {what}", self.id))?;
+        match &bytes[before..] {
+            [] => Ok(()),
+            _ if self.is_refused() => Err(format!("{} is told more than a refusal", self.id)),
+            stream => self.check(stream),
         }
     }
 
@@ -306,6 +302,9 @@ impl Player {
 
     fn leaves(&self, now: Instant) -> bool {
         match self.plan.leave {
+            Some((When::Said(bytes), _)) => {
+                self.talk.as_ref().is_none_or(|talk| talk.said >= bytes)
+            }
             Some((When::Sent(bytes), _)) => self.sent >= bytes,
             Some((When::Received(bytes), _)) => self.received >= bytes,
             Some((When::After(millis), _)) => now >= self.born.after(millis),

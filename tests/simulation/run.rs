@@ -1,24 +1,31 @@
 //! One seed: draws the circumstances, turns the workers until everybody is gone, and judges.
 
 use crate::Memory;
+use crate::circumstances::{Circumstances, GOOD, OTHER, PROXY, at};
+use crate::front::{FORBIDDEN_PORT, Kind, PASSWORD, USER};
 use crate::oracle::{self, Excuses};
-use crate::world::{Names, Resolver, World, addresses};
+use crate::rounds::Rounds;
+use crate::talk::Told as Answer;
+use crate::world::{Resolver, World};
 use core::cell::{Cell, RefCell};
 use core::net::SocketAddr;
-use seaprox::WhenFull;
 use seaprox::fail::FailReason;
-use seaprox::relay::PipeLimits;
+use seaprox::handshake::{Handshake, Handshaking, Seat};
 use seaprox::share::Order;
 use seaprox::sim::{Call, Place, Random, SimKernel};
-use seaprox::sys::{Errno, Sys};
+use seaprox::sys::{Errno, RawFd, Sys, SysResult};
 use seaprox::table::Table;
-use seaprox::transport::{Notice, Observer};
-use seaprox::worker::{Options, Worker};
-use seaprox_tcp::{AtEnd, DialOptions, Dialer, Listener, Target};
+use seaprox::transport::{Dest, Notice, Observer, Source};
+use seaprox::worker::Worker;
+use seaprox_socks5::{Passwords, Socks5};
+use seaprox_tcp::{Allow, AtEnd, DialOptions, Dialer, Listener, Places, Service, Services};
 use std::ops::AddAssign;
 
-const PROXY: &str = "10.0.0.9:8080";
-const GOOD: &str = "10.0.0.1:80";
+/// How long a client may take to say what it wants.
+const HANDSHAKE_MILLIS: u32 = 5000;
+
+/// Connections of one thread, at most.
+const SEATS: usize = 16;
 
 /// Nothing went on for so long: something is stuck.
 const STUCK_MILLIS: u64 = 60_000;
@@ -43,6 +50,9 @@ pub(crate) struct Summary {
     pub(crate) simulated_seconds: u64,
     /// The call that was to fail was never made.
     pub(crate) unfailed: u64,
+    /// Clients that talked first: how many were let in, and how many were told that they are not.
+    pub(crate) let_in: u64,
+    pub(crate) turned_down: u64,
 }
 
 impl AddAssign for Summary {
@@ -56,118 +66,8 @@ impl AddAssign for Summary {
         self.fatal_faults += other.fatal_faults;
         self.simulated_seconds += other.simulated_seconds;
         self.unfailed += other.unfailed;
-    }
-}
-
-/// The circumstances.
-#[derive(Clone, Debug)]
-struct Circumstances {
-    threads: usize,
-    connections: usize,
-    clients: usize,
-    descriptors_max: usize,
-    backlog: usize,
-    options: Options,
-    targets: Vec<Target<'static>>,
-    names: Names,
-    bad: [(SocketAddr, Place); 2],
-    order: Option<(Order, u32)>,
-}
-
-fn at(text: &str) -> SocketAddr {
-    text.parse().expect("an address")
-}
-
-impl Circumstances {
-    fn draw(random: &mut Random) -> Circumstances {
-        let (good, bad) = (at(GOOD), [at("10.0.0.2:80"), at("[fd00::3]:80")]);
-        let bad = bad.map(|address| {
-            let place = match random.below(5) {
-                0 => Place::Refused,
-                1 => Place::Blackhole,
-                2 => Place::Unreachable(random.pick(&[Errno::NETUNREACH, Errno::ADDRNOTAVAIL])),
-                3 => Place::Fails(Errno::HOSTUNREACH, random.scaled(3000) as u32),
-                _ => Place::Itself,
-            };
-            (address, place)
-        });
-        let name = Target::Name("name", 80);
-        let [first, second] = bad.map(|(address, _)| Target::Inet(address));
-        let (targets, known): (Vec<_>, Vec<_>) = match random.below(8) {
-            0 => (vec![first, Target::Inet(good)], vec![]),
-            1 => (vec![first, second], vec![]),
-            2 => (vec![name], vec![bad[1].0, good]),
-            3 => (vec![name], vec![bad[0].0, bad[1].0, good]),
-            4 => (vec![name, Target::Inet(good)], vec![]),
-            _ => (vec![Target::Inet(good)], vec![]),
-        };
-        let lookup_millis = [None, Some(random.scaled(2000) as u32)][random.below(2)];
-        let names = Names { addresses: addresses(&known), lookup_millis, fails: known.is_empty() };
-        let mut maybe = |times: usize| random.below(times) == 0;
-        let (few_descriptors, impatient, refuses) = (maybe(8), maybe(16), maybe(6));
-        let order = if maybe(10) { Some(Order::Drain) } else { maybe(20).then_some(Order::Stop) };
-        let order = order.map(|order| (order, random.scaled(6000) as u32));
-        let options = Options {
-            idle_millis: impatient.then_some(3000),
-            half_close_millis: impatient.then_some(2000),
-            when_full: if refuses { WhenFull::Refuse } else { WhenFull::Wait },
-            pipes: random.pick(&[
-                PipeLimits { large: 0, small: 0 },
-                PipeLimits { large: 1, small: 0 },
-                PipeLimits { large: 1, small: 2 },
-                PipeLimits { large: 128, small: 512 },
-            ]),
-            ..Options::default()
-        };
-        let threads = random.between(1, 2);
-        Circumstances {
-            threads,
-            connections: random.between(threads, 16),
-            clients: random.scaled(24),
-            descriptors_max: if few_descriptors { random.between(12, 30) } else { 1024 },
-            backlog: random.scaled(16),
-            options,
-            targets,
-            names,
-            bad,
-            order,
-        }
-    }
-
-    /// Room for everybody, and a target with three addresses of which two are bad, so that every
-    /// kind of call is made.
-    fn calm() -> Circumstances {
-        let bad = [(at("10.0.0.2:80"), Place::Refused), (at("[fd00::3]:80"), Place::Blackhole)];
-        let known = [bad[0].0, bad[1].0, at(GOOD)];
-        Circumstances {
-            threads: 1,
-            connections: 16,
-            clients: 10,
-            descriptors_max: 1024,
-            backlog: 16,
-            options: Options { pipes: PipeLimits { large: 1, small: 2 }, ..Options::default() },
-            targets: vec![Target::Name("name", 80)],
-            names: Names { addresses: addresses(&known), lookup_millis: Some(20), fails: false },
-            bad,
-            order: None,
-        }
-    }
-
-    /// Why a client may be refused in these circumstances.
-    fn plausible_reasons(&self, fatal_faults: bool) -> impl Iterator<Item = FailReason> {
-        use FailReason as R;
-        let reachable =
-            self.targets.contains(&Target::Inet(at(GOOD))) || !self.names.addresses.is_empty();
-        let anything = fatal_faults || !reachable || self.descriptors_max < 1024;
-        let refuses = self.options.when_full == WhenFull::Refuse;
-        let draining = self.order.is_some();
-        R::ALL.into_iter().filter(move |&reason| match reason {
-            // A backend's queue may be full, or time may fly.
-            R::TimedOut => true,
-            R::TableFull => refuses,
-            R::Shutdown => draining,
-            _ => anything,
-        })
+        self.let_in += other.let_in;
+        self.turned_down += other.turned_down;
     }
 }
 
@@ -190,6 +90,8 @@ impl Observer for &Told {
     }
 }
 
+type SimWorker<'a, 's, 'w, S, D> = Worker<'a, &'s SimKernel<'w>, S, D, &'s Told>;
+
 /// Which run it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
@@ -198,16 +100,49 @@ pub(crate) struct Run {
     pub(crate) trace_calls: usize,
     /// Nothing goes wrong but this, the n-th call of a kind.
     pub(crate) failure: Option<(Call, u32, Errno)>,
+    /// What stands in front of the listener then.
+    pub(crate) front: Option<Kind>,
+}
+
+/// The only one there is.
+#[derive(Clone, Copy)]
+struct User {
+    is_asked: bool,
+}
+
+impl Passwords for User {
+    fn asks(&self) -> bool {
+        self.is_asked
+    }
+
+    fn permits(&self, name: &[u8], password: &[u8]) -> bool {
+        (name, password) == (USER, PASSWORD)
+    }
+}
+
+/// All but one port.
+struct AllButOne;
+
+impl Allow for AllButOne {
+    fn permits_name(&self, _: &str, port: u16) -> bool {
+        port != FORBIDDEN_PORT
+    }
+
+    fn permits_address(&self, address: SocketAddr) -> bool {
+        address.port() != FORBIDDEN_PORT
+    }
 }
 
 pub(crate) fn run(memory: &mut Memory, run: Run) -> Result<Summary, String> {
     let mut random = Random::new(run.seed ^ 0x5ea);
     let circumstances = match run.failure {
-        Some(_) => Circumstances::calm(),
+        Some(_) => Circumstances::calm(run.front),
         None => Circumstances::draw(&mut random),
     };
     let tables: Vec<_> = memory.tables(circumstances.threads, circumstances.connections).collect();
-    let world = World::new(tables[0].commons(), random, (at(PROXY), at(GOOD)));
+    let backends = [at(GOOD), at(OTHER)];
+    let front = circumstances.front();
+    let world = World::new(tables[0].commons(), random, at(PROXY), backends, front);
     let world = RefCell::new(world);
     let sim = SimKernel::new(run.seed);
     sim.trace_calls(run.trace_calls);
@@ -215,31 +150,102 @@ pub(crate) fn run(memory: &mut Memory, run: Run) -> Result<Summary, String> {
         sim.calm_down();
         sim.fail_nth(call, nth, errno);
     }
-    let result = turn_until_over(&sim, tables, &circumstances, &world);
+    let told = Told::default();
+    let stage = Stage { sim: &sim, circumstances: &circumstances, world: &world, told: &told };
+    let result = match circumstances.front {
+        None => stage.play(tables),
+        Some(Kind::Socks { passwords }) => {
+            stage.play_behind(Socks5(User { is_asked: passwords }), tables)
+        }
+        Some(Kind::Rounds) => stage.play_behind(Rounds, tables),
+    };
     result.map_err(|what| format!("{what}\n{run:?}\n{circumstances:?}\n{}", sim.trace()))
 }
 
-fn turn_until_over<'w, 'a>(
-    sim: &SimKernel<'w>,
-    tables: Vec<Table<'a>>,
-    circumstances: &Circumstances,
+/// All that a run needs but its workers.
+#[derive(Clone, Copy)]
+struct Stage<'s, 'w, 'a> {
+    sim: &'s SimKernel<'w>,
+    circumstances: &'s Circumstances,
     world: &'w RefCell<World<'a>>,
-) -> Result<Summary, String> {
-    let listener = sim.listen(at(PROXY), circumstances.backlog);
-    sim.place(at(GOOD), Place::Listening(circumstances.backlog));
-    circumstances.bad.iter().for_each(|&(address, place)| sim.place(address, place));
-    sim.limit_descriptors(circumstances.descriptors_max);
+    told: &'s Told,
+}
+
+impl<'s, 'w, 'a> Stage<'s, 'w, 'a> {
+    fn resolver(&self) -> Resolver<'w, 'a, 's> {
+        Resolver { names: &self.circumstances.names, world: self.world, sim: self.sim }
+    }
+
+    fn dial_options() -> DialOptions {
+        DialOptions { connect_millis: 5000, ..DialOptions::default() }
+    }
+
+    fn listener(&self, fd: RawFd) -> Listener<&'s SimKernel<'w>> {
+        Listener::new(self.sim, fd, AtEnd::Refuse)
+    }
+
+    /// Everybody who comes is connected to the same targets.
+    fn play(self, tables: Vec<Table<'a>>) -> Result<Summary, String> {
+        let Stage { sim, circumstances, told, .. } = self;
+        let targets = &circumstances.targets;
+        let fd = self.set_up();
+        turn_until_over(self, tables, |table| {
+            let dest = Dialer::new(sim, targets, self.resolver(), Stage::dial_options());
+            Worker::new(sim, table, self.listener(fd), dest, told, circumstances.options)
+        })
+    }
+
+    /// Everybody says first where to.
+    fn play_behind<H>(self, handshake: H, tables: Vec<Table<'a>>) -> Result<Summary, String>
+    where
+        H: Handshake<Origin = ()> + Copy,
+    {
+        let Stage { sim, circumstances, told, .. } = self;
+        let targets = &circumstances.targets;
+        let services = [Service { name: b"", targets: 0..targets.len() as u8 }];
+        let seats = || (0..SEATS).map(|_| Seat::new(H::VACANT)).collect::<Vec<_>>();
+        let mut memory: Vec<_> =
+            tables.iter().map(|_| (seats(), Box::new(Places::new()))).collect();
+        let mut memory = memory.iter_mut();
+        let fd = self.set_up();
+        turn_until_over(self, tables, |table| {
+            let (seats, places) = memory.next().expect("as much as there are tables");
+            let source = Handshaking::new(handshake, self.listener(fd), seats, HANDSHAKE_MILLIS);
+            let chooser = Services::new(&services, AllButOne, places);
+            let options = Stage::dial_options();
+            let dest = Dialer::choosing(sim, targets, chooser, self.resolver(), options);
+            Worker::new(sim, table, source, dest, told, circumstances.options)
+        })
+    }
+
+    /// Makes the places that are met, and the listener.
+    fn set_up(&self) -> RawFd {
+        let Stage { sim, circumstances, world, .. } = self;
+        let listener = sim.listen(at(PROXY), circumstances.backlog);
+        for backend in [GOOD, OTHER] {
+            sim.place(at(backend), Place::Listening(circumstances.backlog));
+        }
+        circumstances.bad.iter().for_each(|&(address, place)| sim.place(address, place));
+        sim.limit_descriptors(circumstances.descriptors_max);
+        world.borrow_mut().begin(sim.now(), circumstances.clients, circumstances.order);
+        listener
+    }
+}
+
+fn turn_until_over<'s, 'w, 'a, S, D>(
+    Stage { sim, circumstances, world, told }: Stage<'s, 'w, 'a>,
+    tables: Vec<Table<'a>>,
+    mut worker_on: impl FnMut(Table<'a>) -> SysResult<SimWorker<'a, 's, 'w, S, D>>,
+) -> Result<Summary, String>
+where
+    S: Source<&'s SimKernel<'w>>,
+    D: Dest<&'s SimKernel<'w>, S::Target>,
+{
     let begin = sim.now();
-    world.borrow_mut().begin(begin, circumstances.clients, circumstances.order);
     let commons = tables[0].commons();
-    let told = Told::default();
     let mut workers = Vec::new();
     for table in tables {
-        let resolver = Resolver { names: &circumstances.names, world, sim };
-        let dial_options = DialOptions { connect_millis: 5000, ..DialOptions::default() };
-        let dialer = Dialer::new(sim, &circumstances.targets, resolver, dial_options);
-        let source = Listener::new(sim, listener, AtEnd::Refuse);
-        match Worker::new(sim, table, source, dialer, &told, circumstances.options) {
+        match worker_on(table) {
             Ok(worker) => workers.push(worker),
             // A fault at the start: there is no proxy, and nothing may be left of it.
             Err(_) => {
@@ -254,9 +260,6 @@ fn turn_until_over<'w, 'a>(
     let mut unheard_millis = 0;
     let mut turned_at = begin;
     let mut quiet = (0, 0);
-    let occupied = |workers: &[Worker<'_, _, _, _, _>]| -> usize {
-        workers.iter().map(|worker| worker.table().occupied()).sum()
-    };
     while !workers.is_empty() {
         let mut failed = None;
         workers.retain_mut(|worker| {
@@ -318,6 +321,7 @@ fn turn_until_over<'w, 'a>(
         refused: if circumstances.order.is_some() { u64::MAX } else { refused },
         cut_off: matches!(circumstances.order, Some((Order::Stop, _)))
             || circumstances.options.idle_millis.is_some(),
+        anything: sim.fatal_faults() > 0 || circumstances.descriptors_max < 1024,
         reset_flush_millis: circumstances.options.reset_flush_millis.into(),
     };
     oracle::judge(&world, sim, excuses).map_err(|what| {
@@ -339,7 +343,23 @@ fn turn_until_over<'w, 'a>(
         fatal_faults: sim.fatal_faults(),
         simulated_seconds: sim.now().since(begin) / 1000,
         unfailed: u64::from(sim.awaits_failure()),
+        let_in: count_told(&world, |told| told == Answer::Connected),
+        turned_down: count_told(&world, |told| told != Answer::Connected),
     })
+}
+
+fn occupied<'s, 'w, S, D>(workers: &[SimWorker<'_, 's, 'w, S, D>]) -> usize
+where
+    S: Source<&'s SimKernel<'w>>,
+    D: Dest<&'s SimKernel<'w>, S::Target>,
+{
+    workers.iter().map(|worker| worker.table().occupied()).sum()
+}
+
+/// How many clients were told such a thing before bytes flowed.
+fn count_told(world: &World<'_>, is_such: impl Fn(Answer) -> bool) -> u64 {
+    let told = world.players.iter().filter_map(|player| player.talk.as_ref()?.told);
+    told.filter(|&told| is_such(told)).count() as u64
 }
 
 /// Nothing but the listener is open once the workers are gone.

@@ -1,6 +1,9 @@
 //! The clients, the backends and the names of one run, as the simulated kernel calls them.
 
-use crate::player::{Plan, Player};
+use crate::front::Front;
+use crate::plan::Plan;
+use crate::player::Player;
+use crate::talk::Talk;
 use arrayvec::ArrayVec;
 use core::cell::RefCell;
 use core::cmp::Reverse;
@@ -37,7 +40,9 @@ pub(crate) struct Names {
 pub(crate) struct World<'a> {
     pub(crate) players: Vec<Player>,
     pub(crate) proxy: SocketAddr,
-    pub(crate) backend: SocketAddr,
+    pub(crate) backends: [SocketAddr; 2],
+    /// What clients talk to first.
+    front: Option<Front>,
     pub(crate) clients: usize,
     pub(crate) order: Option<Order>,
     pub(crate) wrong: Option<String>,
@@ -51,7 +56,7 @@ pub(crate) struct World<'a> {
     by_end: BTreeMap<FarEnd, usize>,
     due: BinaryHeap<Reverse<(Instant, Due)>>,
     lookups: Vec<(Instant, Ticket, bool)>,
-    backends: usize,
+    backends_entered: usize,
     scratch: Vec<u8>,
 }
 
@@ -59,12 +64,15 @@ impl<'a> World<'a> {
     pub(crate) fn new(
         commons: Commons<'a>,
         mut random: Random,
-        (proxy, backend): (SocketAddr, SocketAddr),
+        proxy: SocketAddr,
+        backends: [SocketAddr; 2],
+        front: Option<Front>,
     ) -> World<'a> {
         World {
             players: Vec::new(),
             proxy,
-            backend,
+            backends,
+            front,
             clients: 0,
             order: None,
             wrong: None,
@@ -76,7 +84,7 @@ impl<'a> World<'a> {
             by_end: BTreeMap::new(),
             due: BinaryHeap::new(),
             lookups: Vec::new(),
-            backends: 0,
+            backends_entered: 0,
             scratch: Vec::new(),
         }
     }
@@ -96,7 +104,7 @@ impl<'a> World<'a> {
 
     /// Everybody has come, and gone.
     pub(crate) fn is_over(&self) -> bool {
-        let clients = self.players.len() - self.backends;
+        let clients = self.players.len() - self.backends_entered;
         clients == self.clients && self.players.iter().all(|player| player.done)
     }
 
@@ -112,10 +120,13 @@ impl<'a> World<'a> {
             }
             at > now
         });
-        while let Some(end) = sim.backend_accept(self.backend) {
-            self.backends += 1;
-            let plan = Plan::draw(&mut self.random, !self.patient_clients);
-            self.enter(FIRST_BACKEND + self.backends - 1, end, plan, sim);
+        for place in 0..self.backends.len() {
+            while let Some(end) = sim.backend_accept(self.backends[place]) {
+                let plan = Plan::draw(&mut self.random, !self.patient_clients);
+                let id = FIRST_BACKEND + self.backends_entered;
+                self.backends_entered += 1;
+                self.enter(Player::new(id, end, plan, now).at(place), sim);
+            }
         }
         while let Some(&Reverse((at, due))) = self.due.peek()
             && at <= now
@@ -124,8 +135,11 @@ impl<'a> World<'a> {
             match due {
                 Due::Start(client) => {
                     let plan = Plan::draw(&mut self.random, self.patient_clients);
+                    let talk = self.front.map(|front| Talk::draw(&mut self.random, &front));
                     let end = sim.client_connect(self.proxy);
-                    self.enter(client, end, plan, sim);
+                    let player = Player::new(client, end, plan, now);
+                    let player = player.talking(talk, &mut self.random);
+                    self.enter(player, sim);
                 }
                 Due::Step(end) => self.step(end, sim),
                 Due::Order => {
@@ -141,9 +155,10 @@ impl<'a> World<'a> {
         [self.due.peek().map(|Reverse((at, _))| *at), lookup].into_iter().flatten().min()
     }
 
-    fn enter(&mut self, id: usize, end: FarEnd, plan: Plan, sim: &SimKernel<'_>) {
+    fn enter(&mut self, player: Player, sim: &SimKernel<'_>) {
+        let end = player.end;
         self.by_end.insert(end, self.players.len());
-        self.players.push(Player::new(id, end, plan, sim.now()));
+        self.players.push(player);
         self.progressed(sim.now());
         self.step(end, sim);
     }

@@ -1,5 +1,7 @@
-//! The two ends of links, as programs of their own, joined at a name of this test's.
+//! The two ends of links, as programs of their own, joined at a name of this test's; and the programs that
+//! connect clients to where they say.
 
+use crate::keys::{self, Key};
 use crate::launch::{Proxy, link};
 use crate::peer::vacant_address;
 use crate::program::program;
@@ -48,11 +50,38 @@ pub fn egress(link: &str) -> End {
     End::new(["egress".into(), link.into(), "--log-connections".into()], vacant_address())
 }
 
+/// A program of its own that connects clients to where they say: `socks5` or `http`.
+pub fn direct(talk: &str) -> End {
+    let address = vacant_address();
+    let words = vec![talk.into(), address.to_string(), "--log-connections".into()];
+    End { words, wrapper: Vec::new(), threads: 1, address }.threads(1)
+}
+
 impl End {
     fn new(words: [String; 3], address: std::net::SocketAddr) -> End {
         let mut end = End { words: words.into(), wrapper: Vec::new(), threads: 1, address };
         end.words.push("--insecure".into());
         end.threads(1)
+    }
+
+    /// With keys that the other end knows, rather than without.
+    pub fn sealed(self) -> End {
+        let [ingress, egress] = keys::of_ends();
+        let (own, other) = match self.words[0].as_str() {
+            "ingress" => (ingress, egress),
+            _ => (egress, ingress),
+        };
+        self.keyed(own, other)
+    }
+
+    /// With this key, and another one at the far end.
+    ///
+    /// # Panics
+    /// Its path is not UTF-8.
+    pub fn keyed(mut self, own: &Key, other: &Key) -> End {
+        self.words.retain(|word| word != "--insecure");
+        let file = own.file.to_str().expect("a path in UTF-8").to_owned();
+        self.option("--key", file).option("--peer", &other.public)
     }
 
     /// Where clients of an ingress come to, instead: what another had before.

@@ -41,6 +41,7 @@ pub struct Watch {
     /// When something last did, in microseconds since `EPOCH`.
     arrived_at_micros: AtomicU64,
     longest_gap_micros: AtomicU64,
+    begun: AtomicU64,
     exact: AtomicU64,
     resets: AtomicU64,
 }
@@ -146,6 +147,7 @@ fn answer(mut stream: &TcpStream, watch: &Watch) -> io::Result<()> {
     let mut wish = [0; 24];
     stream.read_exact(&mut wish)?;
     let wish = Wish::of(wish);
+    watch.begun.fetch_add(1, Ordering::Relaxed);
     let (up, down) = wish.seeds();
     both(
         || write_stream(stream, down, wish.down),
@@ -223,6 +225,7 @@ pub fn all_reset(
     happens: impl FnOnce(),
 ) {
     let before = watch.arrived();
+    let all = watch.begun.load(Ordering::Relaxed) + (seeds.end - seeds.start);
     thread::scope(|scope| {
         let ends: Vec<_> = seeds
             .map(|seed| {
@@ -231,7 +234,8 @@ pub fn all_reset(
                 scope.spawn(run)
             })
             .collect();
-        crate::eventually("all of them run", || watch.arrived() > before + (1 << 20));
+        let run = || watch.begun.load(Ordering::Relaxed) >= all;
+        crate::eventually("all of them run", || run() && watch.arrived() > before + (1 << 20));
         happens();
         for end in ends {
             let error = end.join().expect("its bytes are its own").expect_err("it has no end");

@@ -283,7 +283,14 @@ impl Drop for Egress {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        assert_nothing_refused(&self.stderr());
     }
+}
+
+/// Whatever a test has the program do, its own sandbox is not in the way.
+fn assert_nothing_refused(stderr: &str) {
+    let refused = stderr.lines().find(|line| line.starts_with("seaprox: system call "));
+    assert!(refused.is_none() || thread::panicking(), "{}", refused.unwrap_or_default());
 }
 
 /// Whether the proxies of this run are two ends of a link: a link's name, of which the variable has
@@ -487,6 +494,16 @@ impl Proxy {
     pub fn is_alive(&self) -> bool {
         self.process.is_alive()
     }
+
+    fn end(&mut self) {
+        // Both may be gone already; strace ends with the process it traces.
+        let _ = nix::sys::signal::kill(self.process.0, Signal::SIGKILL);
+        if self.process != Process::child(&self.child) {
+            thread::sleep(Duration::from_millis(50));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Drop for Proxy {
@@ -495,15 +512,9 @@ impl Drop for Proxy {
         if thread::panicking() {
             eprintln!("the program ({ended:?}) said: {}", self.stderr());
         }
-        if ended.is_some() {
-            return;
+        if ended.is_none() {
+            self.end();
         }
-        // Both may be gone already; strace ends with the process it traces.
-        let _ = nix::sys::signal::kill(self.process.0, Signal::SIGKILL);
-        if self.process != Process::child(&self.child) {
-            thread::sleep(Duration::from_millis(50));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        assert_nothing_refused(&self.stderr());
     }
 }

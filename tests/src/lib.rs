@@ -6,13 +6,18 @@
 
 pub mod bytes;
 pub mod ends;
+pub mod example;
 pub mod exchange;
+pub mod keys;
 pub mod launch;
 pub mod namespace;
 pub mod peer;
 pub mod process;
 pub mod program;
 pub mod relay;
+pub mod seeds;
+pub mod talk;
+pub mod tap;
 pub mod trace;
 
 use std::time::{Duration, Instant};

@@ -34,6 +34,26 @@ impl Namespace {
         run(&[&["ip", "-netns", &self.name], arguments].concat());
     }
 
+    /// Runs a command in the namespace that must succeed.
+    pub fn run(&self, command: &[&str]) {
+        run(&[&["ip", "netns", "exec", &self.name], command].concat());
+    }
+
+    /// A wire named `wire` to another namespace, which sends everything over it: 192.0.2.1 and
+    /// 2001:db8:2::1 are this end, 192.0.2.2 and 2001:db8:2::2 the other.
+    pub fn wire_to(&self, other: &Namespace) {
+        let peer = ["peer", "name", "wire", "netns", &other.name];
+        self.ip(&[&["link", "add", "wire", "type", "veth"], &peer[..]].concat());
+        for (end, number) in [(self, 1), (other, 2)] {
+            end.ip(&["addr", "add", &format!("192.0.2.{number}/24"), "dev", "wire"]);
+            let v6 = format!("2001:db8:2::{number}/64");
+            end.ip(&["addr", "add", &v6, "dev", "wire", "nodad"]);
+            end.ip(&["link", "set", "wire", "up"]);
+        }
+        other.ip(&["route", "add", "default", "via", "192.0.2.1"]);
+        other.ip(&["-6", "route", "add", "default", "via", "2001:db8:2::1"]);
+    }
+
     /// Whatever is sent to 198.51.100.0/24 or 2001:db8::/32 is lost without a word.
     pub fn add_void(&self) {
         self.ip(&["link", "add", "void", "type", "veth", "peer", "name", "end"]);
@@ -47,7 +67,8 @@ impl Namespace {
         }
     }
 
-    /// Words that start a command in the namespace, with an /etc/hosts of its own and no DNS.
+    /// Words that start a command in the namespace, with an /etc/hosts of its own, and no DNS but who
+    /// answers there at 127.0.0.1.
     pub fn wrapper(&mut self, hosts: &str) -> Vec<String> {
         let write = |kind: &str, text: &str| {
             let path = crate::trace::temporary(kind);

@@ -24,27 +24,48 @@ pub fn program() -> &'static Path {
 }
 
 fn built() -> PathBuf {
-    let test = std::env::current_exe().expect("the path of this test");
-    // target/PROFILE/deps/TEST
-    let folder = test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
+    let (folder, profile) = own_profile();
     let path = folder.join("seaprox");
     if changed(&path).is_some_and(|built| built >= youngest_source()) {
         return path;
     }
-    let profile = match folder.file_name().and_then(|name| name.to_str()) {
-        Some("debug") | None => "dev",
-        Some(name) => name,
-    };
+    build(&["--package", "seaprox-cli", "--profile", profile]);
+    path
+}
+
+/// One of the programs in examples/, built now if a source is younger. Not optimized: it is shown that
+/// it works.
+///
+/// # Panics
+/// It cannot be built.
+pub fn example(name: &str) -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| build(&["--package", "seaprox-examples", "--profile", "dev"]));
+    let (folder, _) = own_profile();
+    folder.with_file_name("debug").join(name)
+}
+
+/// Where this test was built, and as what.
+fn own_profile() -> (PathBuf, &'static str) {
+    let test = std::env::current_exe().expect("the path of this test");
+    // target/PROFILE/deps/TEST
+    let folder = test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
+    let is_release = folder.file_name().is_some_and(|name| name == "release");
+    (folder.to_path_buf(), if is_release { "release" } else { "dev" })
+}
+
+fn build(options: &[&str]) {
+    let (folder, _) = own_profile();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "seaprox-cli", "--profile", profile])
+        .args(["build", "--quiet"])
+        .args(options)
         .arg("--target-dir")
         .arg(folder.parent().expect("a profile's folder lies in the target folder"))
         .current_dir(workspace())
         .status()
         .expect("cargo cannot be run");
-    assert!(status.success(), "the program does not build");
-    path
+    assert!(status.success(), "it does not build: {options:?}");
 }
 
 fn changed(path: &Path) -> Option<SystemTime> {
@@ -52,7 +73,7 @@ fn changed(path: &Path) -> Option<SystemTime> {
 }
 
 fn youngest_source() -> SystemTime {
-    ["Cargo.toml", "Cargo.lock", "src", "transports", "cli"]
+    ["Cargo.toml", "Cargo.lock", "src", "transports", "proxies", "cli"]
         .into_iter()
         .flat_map(|name| files_in(&workspace().join(name)))
         .filter_map(|path| changed(&path))

@@ -1,14 +1,20 @@
 //! Dests that somebody else connects: eight threads complete tickets while the same tickets time
-//! out, and every descriptor has exactly one owner.
+//! out, and every descriptor has exactly one owner; and sockets that are still being connected when the
+//! ticket is completed.
 
 use seaprox::Seaprox;
 use seaprox::completion::{Outcome, Ticket};
 use seaprox::connector::External;
 use seaprox::fail::FailReason;
 use seaprox::share::Order;
-use seaprox::sys::Linux;
+use seaprox::sys::{Errno, Linux, Peer, Sys};
+use seaprox::transport::{Notice, Observer};
 use seaprox::worker::{Options, Worker};
 use seaprox_tcp::{AtEnd, ListenOptions, Listener, listen};
+use seaprox_tests::peer::{
+    Blackhole, End, assert_ends, assert_refused, assert_rest, connect, end, read_bytes,
+    vacant_address,
+};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
@@ -165,4 +171,118 @@ fn completions_race_timeouts_and_no_descriptor_is_lost() {
         thread::sleep(Duration::from_millis(10));
     }
     panic!("{} descriptors, {before} at the start", open_descriptors());
+}
+
+/// Why the only connection was not made, if it was not.
+#[derive(Clone, Default)]
+struct Refusal(Arc<Mutex<Option<FailReason>>>);
+
+impl Observer for Refusal {
+    fn notice(&mut self, notice: Notice) {
+        if let Notice::Refused { reason, .. } = notice {
+            *self.0.lock().unwrap() = Some(reason);
+        }
+    }
+}
+
+/// A socket whose connect is under way, or done.
+fn begun(target: SocketAddr) -> RawFd {
+    let peer = Peer::Inet(target);
+    let fd = Linux.socket(&peer).unwrap();
+    assert!(matches!(Linux.connect(fd, &peer), Ok(()) | Err(Errno::INPROGRESS)));
+    fd
+}
+
+/// Serves the clients of `visit` with dests that `begin` begins to connect; why one was refused.
+fn with_begun(
+    timeout_millis: u32,
+    begin: impl Fn() -> RawFd + Send + 'static,
+    visit: impl FnOnce(SocketAddr),
+) -> Option<FailReason> {
+    let memory: &'static Seaprox<2, 1> = Box::leak(Box::new(Seaprox::new()));
+    let listener = listen((Ipv4Addr::LOCALHOST, 0).into(), ListenOptions::default()).unwrap();
+    let at = TcpListener::from(listener.try_clone().unwrap()).local_addr().unwrap();
+    let refusal = Refusal::default();
+    let observer = refusal.clone();
+    let worker = thread::spawn(move || {
+        // On the worker's own thread: a ticket may be completed before it is waited for.
+        let connect = |ticket, ()| {
+            let outcome = Outcome::Connected(begin());
+            memory.commons().complete(Linux, ticket, outcome).expect("a new ticket");
+        };
+        let table = memory.claim(1, 2).unwrap().next().unwrap();
+        let listener = Listener::new(Linux, listener.as_raw_fd(), AtEnd::Refuse);
+        let dest = External::new(connect, timeout_millis);
+        let options = Options::default();
+        Worker::new(Linux, table, listener, dest, observer, options).unwrap().run().unwrap();
+    });
+    visit(at);
+    memory.commons().order(Linux, Order::Drain);
+    worker.join().unwrap();
+    *refusal.0.lock().unwrap()
+}
+
+const LONG_MILLIS: u32 = 60_000;
+
+#[test]
+fn a_connect_that_is_under_way_is_waited_for() {
+    let backend = Arc::new(Blackhole::new());
+    let target = backend.address();
+    let visit = |at| {
+        let mut client = connect(at);
+        client.write_all(b"early").unwrap();
+        // The kernel asks again a second after the backend did not answer.
+        let mut server = backend.open();
+        assert_eq!(read_bytes(&server, 5), b"early");
+        server.write_all(b"late").unwrap();
+        end(&server);
+        assert_rest(&mut client, b"late");
+    };
+    assert_eq!(with_begun(LONG_MILLIS, move || begun(target), visit), None);
+}
+
+#[test]
+fn a_connect_that_comes_to_nothing_is_no_connection() {
+    // Refused before anybody looks, and by one that was never told to connect.
+    let nobody = vacant_address();
+    let visit = |at| assert_refused(at, b"hello");
+    let refused = with_begun(LONG_MILLIS, move || begun(nobody), visit);
+    assert_eq!(refused, Some(FailReason::ConnectionRefused));
+    let begin = move || Linux.socket(&Peer::Inet(nobody)).unwrap();
+    assert_eq!(with_begun(LONG_MILLIS, begin, visit), Some(FailReason::Other));
+
+    let backend = Blackhole::new();
+    let target = backend.address();
+    let refused = with_begun(
+        LONG_MILLIS,
+        move || begun(target),
+        |at| {
+            let mut client = connect(at);
+            thread::sleep(Duration::from_millis(100));
+            drop(backend);
+            assert_ends(&mut client, End::Rst);
+        },
+    );
+    assert_eq!(refused, Some(FailReason::ConnectionRefused));
+
+    let backend = Blackhole::new();
+    let target = backend.address();
+    let visit = |at| assert_refused(at, b"hello");
+    assert_eq!(with_begun(100, move || begun(target), visit), Some(FailReason::TimedOut));
+}
+
+/// A socket that is bound to the port it connects to meets itself.
+#[test]
+fn a_connect_that_reached_itself_is_refused() {
+    let begin = move || {
+        use nix::sys::socket::{SockaddrIn, bind};
+        let target = vacant_address();
+        let fd = Linux.socket(&Peer::Inet(target)).unwrap();
+        let SocketAddr::V4(own) = target else { unreachable!("tests of their own are IPv4") };
+        bind(fd, &SockaddrIn::from(own)).unwrap();
+        assert!(matches!(Linux.connect(fd, &Peer::Inet(target)), Ok(()) | Err(Errno::INPROGRESS)));
+        fd
+    };
+    let visit = |at| assert_refused(at, b"hello");
+    assert_eq!(with_begun(LONG_MILLIS, begin, visit), Some(FailReason::ConnectionRefused));
 }

@@ -39,9 +39,10 @@ fn changes(trace: &Path) -> Vec<String> {
         .collect()
 }
 
-/// A client was accepted, or what comes over a link is connected.
+/// A client was accepted, or what comes over a link is connected. (The C library asks a daemon at a
+/// path for names, before there is a client.)
 fn taken(line: &str) -> bool {
-    line.contains("connect(")
+    line.contains("connect(") && line.contains("AF_INET")
         || line.contains("accept4")
             && line.rsplit_once("= ").is_some_and(|(_, fd)| fd.parse::<u32>().is_ok())
 }

@@ -7,12 +7,12 @@ use seaprox::fail::FailReason;
 use seaprox::share::{Commons, Order};
 use seaprox::sys::{Errno, Linux, OwnedFd, RawFd};
 use seaprox::transport::{Notice, Observer};
+use seaprox::wanted::Wish;
 use seaprox::worker::{self, Worker};
 use seaprox_proto::dest::{Begun, Connect, DestOptions, LinkDest};
 use seaprox_proto::link::LinkMemory;
 use seaprox_proto::session::{Config, Role};
 use seaprox_proto::source::{Accept, LinkSource};
-use seaprox_proto::wanted::Wanted;
 use seaprox_sctp::{Options, Seqpacket, Socket};
 use seaprox_tests::bytes::{assert_same, pattern};
 use seaprox_tests::eventually;
@@ -164,6 +164,7 @@ impl Middle {
         let thread = thread::Builder::new().stack_size(64 << 20).spawn(move || {
             let mut sources = [LinkMemory::<CHANNELS, 1200>::new()];
             let mut dest = LinkMemory::<CHANNELS, 1200>::new();
+            let mut wishes = [Wish::DEFAULT; CONNECTIONS];
             let config = |role, peer_channels_max| Config {
                 role,
                 peer_channels_max,
@@ -174,12 +175,13 @@ impl Middle {
             let acceptor = config(Role::Acceptor, CHANNELS as u16);
             let source = LinkSource::new(From(listener), &mut sources, acceptor);
             let options = DestOptions {
-                wanted: Wanted::DEFAULT,
+                wanted: Wish::DEFAULT,
                 wait_millis: 10_000,
                 connect_millis: 3000,
                 seed: 1,
             };
-            let dest = LinkDest::new(dest.link(0, config(Role::Initiator, 0)), to, options);
+            let dest =
+                LinkDest::new(dest.link(0, config(Role::Initiator, 0)), to, &mut wishes, options);
             let options = worker::Options { proxy: "between", ..worker::Options::default() };
             let table = { tables }.next().expect("one thread's table");
             let worker = Worker::new(Linux, table, source, dest, observer, options);

@@ -5,13 +5,15 @@ use seaprox_tests::program::workspace;
 use std::process::{Command, Output};
 
 /// Builds the program with these sizes, in a folder of its own that stays for the next time.
-fn build(connections: &str, threads: &str) -> Output {
+fn build(connections: &str, threads: &str, peers: &str, links: &str) -> Output {
     let target = target().to_owned();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     Command::new(cargo)
         .args(["build", "--package", "seaprox-cli", "--target-dir", &target])
         .env("SEAPROX_MAX_NUM_CONNECTIONS", connections)
         .env("SEAPROX_NUM_THREADS", threads)
+        .env("SEAPROX_MAX_NUM_PEERS", peers)
+        .env("SEAPROX_MAX_NUM_LINKS", links)
         .current_dir(workspace())
         .output()
         .expect("cargo can be run")
@@ -24,27 +26,30 @@ fn target() -> &'static str {
 /// One test, as all of them use the same folder.
 #[test]
 fn sizes_are_chosen_at_build_time() {
-    for (connections, threads, names) in [
-        ("many", "1", "SEAPROX_MAX_NUM_CONNECTIONS"),
-        ("0", "1", "SEAPROX_MAX_NUM_CONNECTIONS"),
-        ("-1", "1", "SEAPROX_MAX_NUM_CONNECTIONS"),
-        ("99999999999999999999", "1", "SEAPROX_MAX_NUM_CONNECTIONS"),
-        ("4", "", "SEAPROX_NUM_THREADS"),
-        ("4", "0", "SEAPROX_NUM_THREADS"),
-        ("1", "2", "SEAPROX_NUM_THREADS"),
+    for (connections, threads, peers, links, name) in [
+        ("many", "1", "1", "1", "SEAPROX_MAX_NUM_CONNECTIONS"),
+        ("0", "1", "1", "1", "SEAPROX_MAX_NUM_CONNECTIONS"),
+        ("-1", "1", "1", "1", "SEAPROX_MAX_NUM_CONNECTIONS"),
+        ("99999999999999999999", "1", "1", "1", "SEAPROX_MAX_NUM_CONNECTIONS"),
+        ("4", "", "1", "1", "SEAPROX_NUM_THREADS"),
+        ("4", "0", "1", "1", "SEAPROX_NUM_THREADS"),
+        ("1", "2", "1", "1", "SEAPROX_NUM_THREADS"),
+        ("4", "1", "0", "1", "SEAPROX_MAX_NUM_PEERS"),
+        ("4", "1", "1", "33", "SEAPROX_MAX_NUM_LINKS"),
     ] {
-        let output = build(connections, threads);
+        let output = build(connections, threads, peers, links);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{connections:?} and {threads:?} are taken");
         let errors: Vec<_> = said.lines().filter(|line| line.starts_with("error: ")).collect();
-        assert!(errors.iter().any(|line| line.contains(names)), "{said}");
+        assert!(errors.iter().any(|line| line.contains(name)), "{said}");
         assert!(!said.contains("panicked"), "{said}");
     }
 
-    let output = build("5", "2");
+    let output = build("5", "2", "7", "3");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("5 connections on 2 threads"), "the bound is not printed: {said}");
+    assert!(said.contains("(3 a thread, 7 peers)"), "{said}");
     let program = format!("{}/debug/seaprox", target());
     let limits = seaprox_tests::run(&[&program, "limits"]);
     let sizes: Vec<_> = limits
@@ -52,12 +57,20 @@ fn sizes_are_chosen_at_build_time() {
         .filter(|line| line.contains("SEAPROX_"))
         .filter_map(|line| line.split_whitespace().last())
         .collect();
-    assert_eq!(sizes, ["5", "2"], "{limits}");
+    assert_eq!(sizes, ["5", "2", "3", "7"], "{limits}");
     // What the build promised holds, and is not far off.
-    let total = limits.lines().find(|line| line.trim_start().starts_with("total"));
-    let total = total.and_then(|line| line.split_whitespace().nth(1)).expect("a total");
-    let (_, bound) = said.split_once("at most ").expect("a bound");
-    let bound = bound.split_whitespace().next().expect("a number");
-    let [total, bound] = [total, bound].map(|number| number.parse::<u64>().expect("a number"));
-    assert!((total..total + 16 * 1024).contains(&bound), "promised {bound}, has {total}");
+    let number = |text: &str| text.split_whitespace().find_map(|word| word.parse::<u64>().ok());
+    for (promised, shown) in [
+        ("at most ", "total"),
+        ("user memory, ", "handshakes beside, in socks5 and http"),
+        ("want to go, ", "links beside, in ingress and egress"),
+        ("another ", "and if they are over udp"),
+    ] {
+        let line = limits.lines().find_map(|line| line.trim_start().strip_prefix(shown));
+        let bytes = line.and_then(number).unwrap_or_else(|| panic!("no {shown}: {limits}"));
+        let (_, bound) = said.split_once(promised).expect("it is promised");
+        let bound = number(bound).expect("a number");
+        let most = bytes + (bytes / 16).max(16 * 1024);
+        assert!((bytes..most).contains(&bound), "{shown}: promised {bound}, has {bytes}");
+    }
 }

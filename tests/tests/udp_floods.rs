@@ -8,12 +8,13 @@ use seaprox_tests::eventually;
 use seaprox_tests::exchange::{Watch, Wish, backend, connect, exchange, exchange_all};
 use seaprox_tests::launch::Proxy;
 use seaprox_tests::peer::{own_ip, vacant_port};
+use seaprox_tests::tap::Tap;
 use seaprox_udp::handshake::{Cookie, Init, Limits, VERSION};
-use seaprox_udp::packet::{Header, INIT_BYTES};
+use seaprox_udp::packet::{Header, INIT_BYTES, Mode};
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 const MB: u64 = 1_000_000;
@@ -24,71 +25,6 @@ const GROWTH_MAX: u64 = 1536 * 1024;
 
 /// As many datagrams as a socket's buffer can hold many times.
 const FLOOD: usize = 10_000;
-
-/// Datagrams that are kept of each way.
-const KEPT_MAX: usize = 1500;
-
-/// A plain path between the ends, that remembers what it carried.
-struct Tap {
-    address: SocketAddr,
-    kept: Arc<[Mutex<Vec<Vec<u8>>>; 2]>,
-    is_over: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Tap {
-    fn to(server: SocketAddr) -> Tap {
-        let patient = |socket: UdpSocket| {
-            socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-            socket
-        };
-        let front = patient(UdpSocket::bind((own_ip(), 0)).unwrap());
-        let back = patient(UdpSocket::bind((own_ip(), 0)).unwrap());
-        back.connect(server).unwrap();
-        let address = front.local_addr().unwrap();
-        let client = Arc::new(Mutex::new(None));
-        let (kept, is_over) = (Arc::<[Mutex<_>; 2]>::default(), Arc::<AtomicBool>::default());
-        let mut threads = Vec::new();
-        for way in 0..2 {
-            let (front, back) = (front.try_clone().unwrap(), back.try_clone().unwrap());
-            let (kept, is_over, client) = (kept.clone(), is_over.clone(), client.clone());
-            threads.push(thread::spawn(move || {
-                let mut datagram = [0; 65_536];
-                while !is_over.load(Ordering::Relaxed) {
-                    let socket = if way == 0 { &front } else { &back };
-                    let Ok((count, from)) = socket.recv_from(&mut datagram) else { continue };
-                    let datagram = &datagram[..count];
-                    let mut all: std::sync::MutexGuard<'_, Vec<Vec<u8>>> =
-                        kept[way].lock().unwrap();
-                    if all.len() < KEPT_MAX {
-                        all.push(datagram.to_vec());
-                    }
-                    drop(all);
-                    // What does not go is lost, as on any path.
-                    if way == 0 {
-                        *client.lock().unwrap() = Some(from);
-                        let _ = back.send(datagram);
-                    } else if let Some(client) = *client.lock().unwrap() {
-                        let _ = front.send_to(datagram, client);
-                    }
-                }
-            }));
-        }
-        Tap { address, kept, is_over, threads }
-    }
-
-    /// What it heard so far: to the egress, and from it.
-    fn kept(&self) -> [Vec<Vec<u8>>; 2] {
-        [0, 1].map(|way| self.kept[way].lock().unwrap().clone())
-    }
-}
-
-impl Drop for Tap {
-    fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Relaxed);
-        self.threads.drain(..).for_each(|thread| drop(thread.join()));
-    }
-}
 
 /// Many sockets that send to the egress, and hear it.
 struct Strangers {
@@ -155,7 +91,7 @@ fn beside_a_link(flood: impl FnOnce(&mut Strangers, &Tap)) {
     let backend = backend(&watch);
     let link = format!("udp:{at}");
     let egress = egress(&link).to(backend).option("--link-timeout", "3s").start();
-    let over = ingress(&format!("udp:{}", tap.address)).start();
+    let over = ingress(&format!("udp:{}", tap.address())).start();
     over.wait_says("event=\"link up\"");
     let wishes = |first: u64| [0, 1, 2].map(|next| Wish::both(first + next, 4 * MB));
     // Both links that there can be have been used once: their memory is touched.
@@ -264,7 +200,8 @@ fn packets_of_others() {
         let bytes = pattern(5, 1472);
         for number in 0..FLOOD {
             let receiver = if number % 2 == 0 { own } else { strangers.numbers.next() as u32 };
-            let header = Header { key_slot: 0, number: number as u64 * 7, receiver }.encode();
+            let (mode, number) = (Mode::Insecure, number as u64 * 7);
+            let header = Header { mode, key_slot: 0, number, receiver }.encode();
             let length = 12 + strangers.numbers.below(1460);
             strangers.send(&[&header, &bytes[12..length]].concat());
         }

@@ -1,10 +1,11 @@
 //! Links over UDP on paths that lose, delay, reorder, copy, damage and move what they carry: real
-//! programs, real sockets, and the hostile relay between them. Every byte is checked.
+//! programs, real sockets, and the hostile relay between them. All have keys, and every byte is checked.
 
 use seaprox_tests::ends::{End, egress, ingress};
 use seaprox_tests::exchange::{Watch, Wish, all_reset, backend, connect, exchange, exchange_all};
 use seaprox_tests::launch::Proxy;
-use seaprox_tests::peer::{own_ip, vacant_port};
+use seaprox_tests::namespace::Namespace;
+use seaprox_tests::peer::{own_ip, vacant_address, vacant_port};
 use seaprox_tests::process::Signal;
 use seaprox_tests::program::program;
 use seaprox_tests::relay::{Conditions, Relay, Totals};
@@ -34,10 +35,6 @@ struct Scene {
     egress_at: SocketAddr,
 }
 
-fn vacant_udp() -> SocketAddr {
-    (own_ip(), vacant_port()).into()
-}
-
 fn relay_to(server: SocketAddr, seed: u64, words: &str) -> Relay {
     let mut conditions = Conditions::default();
     conditions.apply(words, Duration::ZERO).expect("the words are right");
@@ -51,12 +48,12 @@ fn link_at(address: SocketAddr) -> String {
 
 /// As `words` say, with ends that are told more by `told`.
 fn scene(seed: u64, words: &str, told: impl Fn(End) -> End) -> Scene {
-    let egress_at = vacant_udp();
+    let egress_at = vacant_address();
     let relay = relay_to(egress_at, seed, words);
     let watch = Arc::new(Watch::default());
     let backend = backend(&watch);
-    let egress = told(egress(&link_at(egress_at)).to(backend)).start();
-    let ingress = told(ingress(&link_at(relay.address()))).start();
+    let egress = told(egress(&link_at(egress_at)).sealed().to(backend)).start();
+    let ingress = told(ingress(&link_at(relay.address())).sealed()).start();
     ingress.wait_says("event=\"link up\"");
     Scene { relay, egress, ingress, watch, backend, egress_at }
 }
@@ -183,7 +180,7 @@ fn an_egress_that_is_killed_and_comes_back() {
         all_reset(address, first..first + 6, &watch, || {
             scene.egress.kill();
             let link = link_at(scene.egress_at);
-            scene.egress = after("1s")(egress(&link).to(scene.backend)).start();
+            scene.egress = after("1s")(egress(&link).sealed().to(scene.backend)).start();
         });
         scene.ingress.wait_says_times("event=\"link up\"", round as usize + 2);
         scene.exchanges(first + 50, 2, MB);
@@ -199,7 +196,7 @@ fn an_ingress_that_is_killed_and_comes_back() {
         let (address, watch) = (scene.ingress.address, Arc::clone(&scene.watch));
         all_reset(address, first..first + 6, &watch, || {
             scene.ingress.kill();
-            let again = ingress(&link_at(scene.relay.address())).at(address);
+            let again = ingress(&link_at(scene.relay.address())).sealed().at(address);
             scene.ingress = after("1s")(again).start();
         });
         // The old link and the new one have room beside each other.
@@ -253,13 +250,52 @@ fn a_path_whose_port_changes() {
     scene.assert_never_down();
 }
 
+/// An ingress whose address becomes another, of which the kernel says something with IPv4 and nothing
+/// with IPv6: its socket, which has one peer, takes the new one, and the link goes on.
+fn an_address_is_taken_away(egress_at: &str, from: &str, to: &str) {
+    let network = Namespace::new();
+    let (version, bits) = if egress_at.contains(':') { ("-6", "/128") } else { ("-4", "/32") };
+    let way = |verb: &str, more: &[&str]| {
+        let way = [version, "route", verb, "table", "local", "local", egress_at, "dev", "lo"];
+        network.ip(&[&way, more].concat());
+    };
+    for address in [egress_at, from, to] {
+        network.ip(&["addr", "add", &format!("{address}{bits}"), "dev", "lo"]);
+    }
+    // The kernel's own begins at the address itself.
+    way("del", &[]);
+    way("add", &["src", from]);
+    network.within(|| {
+        let watch = Arc::new(Watch::default());
+        let ip: IpAddr = egress_at.parse().expect("an address");
+        let link = link_at((ip, vacant_port()).into());
+        let _egress = egress(&link).sealed().to(backend(&watch)).start();
+        let ingress = ingress(&link).sealed().start();
+        ingress.wait_says("event=\"link up\"");
+        let client = connect(ingress.address);
+        exchange(&connect(ingress.address), Wish::both(1, MB / 4), &watch);
+        way("del", &[]);
+        way("add", &["src", to]);
+        network.ip(&["addr", "del", &format!("{from}{bits}"), "dev", "lo"]);
+        exchange(&client, Wish::both(2, MB), &watch);
+        let said = ingress.stderr();
+        assert!(!said.contains("link down"), "{said}");
+    });
+}
+
+#[test]
+fn an_ingress_that_loses_its_address() {
+    an_address_is_taken_away("198.51.100.9", "198.51.100.1", "198.51.100.2");
+    an_address_is_taken_away("2001:db8::9", "2001:db8::1", "2001:db8::2");
+}
+
 /// Two ingresses at one egress, each with its own bytes; there is no room for a third until one
 /// goes.
 #[test]
 fn two_ingresses_and_a_third() {
     let mut scene = scene(9, "rtt=4ms,loss=1%", as_it_is);
     let link = link_at(scene.relay.address());
-    let second = ingress(&link).start();
+    let second = ingress(&link).sealed().start();
     second.wait_says("event=\"link up\"");
     let third = thread::scope(|scope| {
         let (scene, second) = (&scene, &second);
@@ -268,7 +304,7 @@ fn two_ingresses_and_a_third() {
             let wishes: Vec<_> = (11..15).map(|seed| Wish::both(seed, 2 * MB)).collect();
             exchange_all(second.address, &wishes, &scene.watch);
         });
-        let third = ingress(&link).start();
+        let third = ingress(&link).sealed().start();
         third.wait_says("reason=table-full");
         third
     });
@@ -284,8 +320,8 @@ fn two_ingresses_and_a_third() {
 /// One egress has a port, however many threads; the next one gets it when that has ended.
 #[test]
 fn a_port_that_is_taken() {
-    let at = link_at(vacant_udp());
-    let start = || egress(&at).to("127.0.0.1:9").threads(2).start();
+    let at = link_at(vacant_address());
+    let start = || egress(&at).sealed().to("127.0.0.1:9").threads(2).start();
     let mut first = start();
     for threads in ["1", "2"] {
         let mut second = Command::new(program())
@@ -320,14 +356,15 @@ fn both_families() {
     let at = SocketAddr::from((Ipv6Addr::LOCALHOST, vacant_port()));
     let words = "rtt=4ms,loss=1%,rate=40M,queue=1bdp,rebind=50ms";
     let relay = relay_to(at, 10, words);
-    let _one = egress(&link_at(at)).to(backend).start();
-    let over = ingress(&link_at(relay.address())).start();
+    let _one = egress(&link_at(at)).sealed().to(backend).start();
+    let over = ingress(&link_at(relay.address())).sealed().start();
     exchange_all(over.address, &[Wish::both(1, MB)], &watch);
     let port = vacant_port();
-    let _every = egress(&format!("udp::{port}")).to(backend).start();
+    let _every = egress(&format!("udp::{port}")).sealed().to(backend).start();
     let hosts = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
     let relays = hosts.map(|host| relay_to((host, port).into(), 11, words));
-    let ingresses = relays.each_ref().map(|relay| ingress(&link_at(relay.address())).start());
+    let ingresses =
+        relays.each_ref().map(|relay| ingress(&link_at(relay.address())).sealed().start());
     thread::scope(|scope| {
         for (seed, over) in (10..).step_by(10).zip(&ingresses) {
             let watch = &watch;

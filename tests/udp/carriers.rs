@@ -3,14 +3,15 @@
 use crate::net::{Net, SimWire, acceptor_address, line_of};
 use seaprox::address::Address;
 use seaprox::fail::FailReason;
-use seaprox::sys::{Errno, RawFd, Ready};
+use seaprox::sys::{Errno, Interest, RawFd, Ready};
 use seaprox::time::Instant;
+use seaprox_noise::keys::Peer;
 use seaprox_proto::carrier::{Bounds, Carrier, Received};
 use seaprox_proto::dest::{Begun, Connect};
 use seaprox_proto::source::Accept;
 use seaprox_udp::carrier::{Options, Udp};
 use seaprox_udp::hub::Hub;
-use seaprox_udp::listener::Listener;
+use seaprox_udp::listener::{Admitted, Listener};
 use std::cell::RefCell;
 use std::net::SocketAddr;
 
@@ -41,6 +42,10 @@ impl Carrier for Hold<'_> {
 
     fn fd(&self) -> Option<RawFd> {
         self.udp.fd()
+    }
+
+    fn interest(&self) -> Interest {
+        self.udp.interest()
     }
 
     fn send(&mut self, stream: u16, packet: &[u8]) -> Result<(), Errno> {
@@ -86,6 +91,8 @@ impl Carrier for Hold<'_> {
 pub(crate) struct Connector<'n> {
     pub(crate) net: &'n RefCell<Net>,
     pub(crate) hub: &'n SimHub<'n>,
+    /// Who is to be there, if there are keys.
+    pub(crate) peer: Option<&'n Peer>,
     pub(crate) options: Options,
     pub(crate) initiator: usize,
     pub(crate) line: Option<usize>,
@@ -98,7 +105,7 @@ impl<'n> Connect for Connector<'n> {
         let line = self.net.borrow_mut().begin(self.initiator);
         self.line = Some(line);
         self.hub.open(SimWire { net: self.net, line: Some(line) }, true);
-        match Udp::connect(self.hub, self.options) {
+        match Udp::connect(self.hub, self.peer, self.options) {
             Some(udp) => Begun::Carrier(Hold { udp, net: self.net, line, end: 0, turns: 0 }),
             None => panic!("the memory of the link before was not given back"),
         }
@@ -128,11 +135,11 @@ impl<'n> Acceptor<'n> {
     pub(crate) fn new(
         net: &'n RefCell<Net>,
         hub: &'n SimHub<'n>,
-        secret: u8,
+        admitted: Admitted<'n>,
         options: Options,
     ) -> Self {
         hub.open(SimWire { net, line: None }, false);
-        Acceptor { net, listener: Listener::new(hub, [secret; 16], options) }
+        Acceptor { net, listener: Listener::new(hub, admitted, options) }
     }
 }
 

@@ -9,8 +9,8 @@ use seaprox_proto::message::{ChannelId, Hello, Message, Target};
 use seaprox_udp::ack::{Received, WINDOW};
 use seaprox_udp::congestion::Algorithm;
 use seaprox_udp::handshake::{Init, Limits, Response, session_id};
-use seaprox_udp::packet::Header;
-use seaprox_udp::seal::{Checksum, Seal};
+use seaprox_udp::packet::{Header, Mode};
+use seaprox_udp::seal::Checksum;
 use seaprox_udp::time::Micros;
 use std::net::SocketAddr;
 
@@ -22,9 +22,18 @@ fn address(number: usize) -> SocketAddr {
 
 /// An honest link with a stream on it.
 fn streaming() -> World<2> {
+    streaming_in(Mode::Insecure)
+}
+
+fn streaming_in(mode: Mode) -> World<2> {
     let weather = Weather { rate: 12_500_000, queue_bytes: 250_000, ..Weather::calm(10_000) };
     let algorithms = vec![Algorithm::Bbr];
-    let mut world = World::new(&Setup { weather: [weather; 2], algorithms, seed: 1 });
+    let mut world = World::new(&Setup {
+        weather: [weather; 2],
+        algorithms,
+        seed: 1,
+        is_sealed: mode == Mode::Keyed,
+    });
     world.connect();
     world.run(6 * SECOND);
     let now = world.now();
@@ -81,11 +90,11 @@ impl Stranger {
 
     /// A datagram of the link, with the right tag.
     fn datagram(&mut self, messages: &[u8]) -> (SocketAddr, Vec<u8>) {
-        let header = Header { key_slot: 0, number: self.number, receiver: self.index }.encode();
-        let mut body = messages.to_vec();
-        let tag = self.seal.seal(self.number, &header, &mut body);
+        let (mode, number, receiver) = (Mode::Insecure, self.number, self.index);
+        let header = Header { mode, key_slot: 0, number, receiver }.encode();
+        let tag = self.seal.tag(number, &header, messages);
         self.number += 1;
-        (self.at, [&header[..], &body, &tag].concat())
+        (self.at, [&header[..], messages, &tag].concat())
     }
 
     fn says(&mut self, messages: &[Message<'_>]) -> (SocketAddr, Vec<u8>) {
@@ -135,21 +144,87 @@ fn has_room(world: &mut World<2>) -> bool {
 
 #[test]
 fn garbage_is_nobodys() {
-    let mut world = streaming();
+    for mode in [Mode::Insecure, Mode::Keyed] {
+        garbage_is_nobodys_in(mode);
+    }
+}
+
+fn garbage_is_nobodys_in(mode: Mode) {
+    let mut world = streaming_in(mode);
     let mut random = Random::new(3);
     flood(&mut world, |_| {
         let mut garbage = |_| {
             let mut bytes: Vec<u8> = (0..random.below(1500)).map(|_| random.bits() as u8).collect();
             // Half of it begins as what it is not.
             if let Some(first) = bytes.first_mut().filter(|_| random.below(2) == 0) {
-                *first = random.pick(&[0x21, 0x22, 0x23, 0x24, 0x30]);
+                *first = random.pick(&[0x21, 0x22, 0x23, 0x24, 0x30, 1, 2, 3, 4, 0x10]);
             }
             (address(random.below(1 << 20)), bytes)
         };
         (0..20).map(&mut garbage).collect()
     });
     assert!(world.net.borrow().to_strangers.is_empty(), "garbage is not answered");
-    assert!(has_room(&mut world));
+    assert_eq!(has_room(&mut world), mode == Mode::Insecure, "with keys, for peers alone");
+}
+
+/// Good INITs of links without keys, and packets that say that the link ends, where there are keys.
+#[test]
+fn who_has_no_keys_is_not_heard_where_there_are_some() {
+    let mut world = streaming_in(Mode::Keyed);
+    let mut closed = [0; 64];
+    let close = Message::close(seaprox::fail::FailReason::Shutdown, "no more");
+    let bytes = close.emit(&mut closed).expect("it fits");
+    let index = {
+        world.net.borrow_mut().tap = Some(Vec::new());
+        world.run(10_000);
+        let kept = world.net.borrow_mut().tap.take().unwrap_or_default();
+        let (_, _, packet) = kept.iter().find(|(_, end, _)| *end == 0).expect("a packet");
+        u32::from_le_bytes(packet[4..8].try_into().unwrap())
+    };
+    // The right index, the address of the peer, and any number.
+    let at = world.net.borrow().lines[0].address;
+    let seal = Checksum::new(0);
+    flood(&mut world, |millisecond| {
+        let mut stranger = Stranger { at, index, seal, number: 1 << 30 | millisecond as u64 };
+        let ask = init(millisecond as u32, 3).encode().to_vec();
+        vec![stranger.datagram(&closed[..bytes]), (address(millisecond), ask)]
+    });
+    assert!(world.net.borrow().to_strangers.is_empty(), "nobody is answered");
+}
+
+/// INITs of who knows the acceptor's public key, and is no peer.
+#[test]
+fn who_asks_without_end_has_to_show_its_address_and_others_come_in() {
+    use crate::keys;
+    use seaprox_noise::agreed::Terms;
+    use seaprox_noise::initiator::{Clock, Ends, Initiator, Purpose};
+    let mut world = streaming_in(Mode::Keyed);
+    let (own, peer) = keys::stranger();
+    let ends = Ends { own: &own, peer: &peer };
+    let preferred = seaprox_noise::aead::Algorithm::Aes128Gcm;
+    let terms = Terms { carrier: seaprox_udp::keyed::CARRIER, parameters: [0; 16], preferred };
+    let mut clock = Clock::new();
+    let mut number = 0;
+    let mut ask = || {
+        number += 1;
+        let mut initiator = Initiator::new(number as u32, Purpose::Link, terms, 0);
+        let drawn = [number as u8; 32];
+        let init = initiator.init(ends, &mut clock, 0, 0, drawn).expect("it is due");
+        (address(number), init.to_vec())
+    };
+    flood(&mut world, |_| (0..5).map(|_| ask()).collect());
+    let answers = std::mem::take(&mut world.net.borrow_mut().to_strangers);
+    assert!(answers.len() > 4000, "{}", answers.len());
+    assert!(answers.iter().all(|(_, bytes)| bytes[0] == 3), "cookies, and no answer to the first");
+    // A peer comes in though the flood goes on.
+    world.restart_initiator(0);
+    let until = world.micros() + 20 * SECOND;
+    while !world.initiators[0].is_open() {
+        assert!(world.micros() < until, "no link within 20 s");
+        let (from, init) = ask();
+        world.net.borrow_mut().forge(from, &init);
+        world.run(10_000);
+    }
 }
 
 #[test]

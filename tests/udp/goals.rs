@@ -31,18 +31,17 @@ fn waits(net: &RefCell<Net>) -> (u32, u32) {
     (at(50), at(99))
 }
 
-fn received<const LINKS: usize>(world: &World<LINKS>) -> Vec<u64> {
+/// Bytes of each link's channel, the one that was opened first before the other.
+fn received<const LINKS: usize>(world: &World<LINKS>) -> [u64; LINKS] {
     let egress = world.egress.as_ref().expect("it is there");
-    egress.sides.iter().map(|side| side.received).collect()
+    std::array::from_fn(|number| egress.sides.get(number).map_or(0, |side| side.received))
 }
 
 /// Percent of the bottleneck that the bytes of one channel take, in so long after so long.
 fn alone(algorithm: Algorithm, lost: u16, warm: u64, micros: u64, seed: u64) -> u64 {
-    let setup = Setup { weather: paths(lost), algorithms: vec![algorithm], seed };
+    let setup = Setup { weather: paths(lost), algorithms: vec![algorithm], seed, is_sealed: true };
     let mut world = World::<1>::new(&setup);
     world.connect();
-    // Until the first ping is answered nobody knows the round trip, and credit stays small.
-    world.run(6_000_000);
     let now = world.now();
     world.initiators[0].open(u64::MAX, now);
     world.run(warm);
@@ -76,42 +75,44 @@ fn a_clean_path_is_filled() {
 fn a_percent_of_loss_costs_bbr_little() {
     for seed in 1..=3 {
         let percent = alone(Bbr, PERCENT, 1_000_000, 10_000_000, seed);
-        assert!(percent >= 70, "{percent} %");
-    }
-    for algorithm in [Cubic, NewReno] {
-        alone(algorithm, PERCENT, 1_000_000, 10_000_000, 1);
+        assert!(percent >= 80, "{percent} %");
     }
 }
 
-/// Percent that the first of two links gets of what both do in a minute, half a minute after the second
-/// began: who comes into a full queue loses at once, and by the RFCs' pace is even after so long.
+/// By the formula it leaves them 3 % (RFC 5348 section 3.1).
+#[test]
+fn a_percent_of_loss_leaves_the_others_something() {
+    for algorithm in [Cubic, NewReno] {
+        for seed in 1..=3 {
+            let percent = alone(algorithm, PERCENT, 1_000_000, 30_000_000, seed);
+            assert!((1..=20).contains(&percent), "{}: {percent} %", algorithm.name());
+        }
+    }
+}
+
+/// Percent that the first of two links gets of what both do in the minute after the second began.
 fn share(algorithms: [Algorithm; 2], later: u64, seed: u64) -> u64 {
-    let setup = Setup { weather: paths(0), algorithms: algorithms.to_vec(), seed };
+    let setup = Setup { weather: paths(0), algorithms: algorithms.to_vec(), seed, is_sealed: true };
     let mut world = World::<2>::new(&setup);
     world.connect();
-    // Until the first ping is answered nobody knows the round trip, and credit stays small.
-    world.run(6_000_000);
     let now = world.now();
     world.initiators[0].open(u64::MAX, now);
     world.run(later);
     let now = world.now();
     world.initiators[1].open(u64::MAX, now);
-    world.run(30_000_000);
     world.net.borrow_mut().roads[0].waits.clear();
-    let of_two = |bytes: &[u64]| bytes[0] * 100 / (bytes[0] + bytes[1]);
+    let of_two = |bytes: [u64; 2]| bytes[0] * 100 / (bytes[0] + bytes[1]);
     let before = received(&world);
-    let since = |now: &[u64], then: &[u64]| -> Vec<u64> {
-        now.iter().zip(then).map(|(now, then)| now - then).collect()
-    };
-    let (mut last, mut each) = (before.clone(), Vec::new());
+    let since = |now: [u64; 2], then: [u64; 2]| [now[0] - then[0], now[1] - then[1]];
+    let (mut last, mut each) = (before, Vec::new());
     for _ in 0..6 {
         world.run(10_000_000);
         let now = received(&world);
-        each.push(of_two(&since(&now, &last)));
+        each.push(of_two(since(now, last)));
         last = now;
     }
-    let bytes = since(&last, &before);
-    let percent = of_two(&bytes);
+    let bytes = since(last, before);
+    let percent = of_two(bytes);
     let (p50, p99) = waits(world.net);
     println!(
         "{} and {} ms later {}: {percent} % for the first ({each:?} each 10 s), {} % of the path, \
@@ -126,13 +127,12 @@ fn share(algorithms: [Algorithm; 2], later: u64, seed: u64) -> u64 {
 
 #[test]
 fn two_links_of_a_kind_share() {
-    // Two of CUBIC come together more slowly than the others: they are at 62 % after 90 s.
-    for (algorithm, most) in [(NewReno, 65), (Cubic, 75), (Bbr, 65)] {
-        let percent = share([algorithm; 2], 1_000_000, 1);
-        let fair = 100 - most..=most;
-        assert!(fair.contains(&percent), "{}: {percent} %", algorithm.name());
+    for algorithm in Algorithm::ALL {
+        for seed in 1..=2 {
+            let percent = share([algorithm; 2], 1_000_000, seed);
+            assert!((35..=65).contains(&percent), "{}: {percent} %", algorithm.name());
+        }
     }
-    share([Bbr; 2], 1_000_000, 2);
 }
 
 #[test]

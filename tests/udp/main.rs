@@ -1,7 +1,7 @@
 //! Links over udp on a fake clock: the real session on the real carrier at both ends, and a network that
 //! loses, delays, repeats, spoils and rewrites. By seed with users who do as they please (`seeds`), and
 //! bulk and single messages on paths of which it is known what they must give (`goals`, `stories`,
-//! `floods`).
+//! `sealed`, `floods`).
 //!
 //! `SEAPROX_SEEDS` is how many seeds are run (also `from..to`); `SEAPROX_SEED` runs one, and shows
 //! what happens. Seeds that once failed are in `seeds.txt`, and go first.
@@ -13,10 +13,12 @@ mod contents;
 mod engine;
 mod floods;
 mod goals;
+mod keys;
 mod net;
 mod party;
 #[path = "../links/transports/role.rs"]
 mod role;
+mod sealed;
 mod seeds;
 mod stories;
 #[path = "../links/transports/story.rs"]

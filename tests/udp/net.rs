@@ -79,6 +79,13 @@ pub(crate) struct Here {
     heard_at: Micros,
 }
 
+impl Here {
+    /// Is registered anew.
+    fn renumber(&mut self, own: u32) {
+        self.own = Some(own);
+    }
+}
+
 /// A connected socket and what it leads to, from the beginning of its connecting on.
 pub(crate) struct Line {
     here: [Here; 2],
@@ -110,7 +117,13 @@ impl Line {
     /// An initiator may be told that there is no vacant link. Perhaps since its own question of before,
     /// which was refused and came again, has taken the place that became vacant in between.
     pub(crate) fn may_be_refused(&self) -> bool {
-        !self.is_linked
+        // With keys also when there was room as it knocked, and none when it had shown who it is.
+        !self.is_linked || self.accepted_at.is_none()
+    }
+
+    /// An end may find that the other is not who it is to be: datagrams that are not its are dropped.
+    pub(crate) fn may_be_strange(&self) -> bool {
+        false
     }
 
     /// An end may take it for dead: nothing came through for long, or it never was a link.
@@ -144,6 +157,10 @@ pub(crate) struct Net {
     pub(crate) packets: u64,
     /// Something happened since it was last looked at.
     pub(crate) went_on: bool,
+    /// Somebody on the way keeps what ends send, on which line and by which end.
+    pub(crate) tap: Option<Vec<(usize, usize, Vec<u8>)>>,
+    /// Somebody on the way lets nothing through that begins with this byte, so many times.
+    pub(crate) withheld: Option<(u8, u32)>,
 }
 
 /// Where the acceptor is.
@@ -168,6 +185,8 @@ impl Net {
             to_strangers: Vec::new(),
             packets: 0,
             went_on: false,
+            tap: None,
+            withheld: None,
         }
     }
 
@@ -204,6 +223,15 @@ impl Net {
         if self.lines[line].is_silent {
             return;
         }
+        if let Some(tap) = &mut self.tap {
+            tap.push((line, end, bytes.to_vec()));
+        }
+        if let Some((first, times @ 1..)) = &mut self.withheld
+            && bytes[0] == *first
+        {
+            *times -= 1;
+            return;
+        }
         let to = self.lines[line].address;
         for _ in 0..=u32::from(self.maybe(self.roads[end].weather.copied)) {
             let Net { roads, random, calm, now, .. } = self;
@@ -226,6 +254,16 @@ impl Net {
         let (bytes, is_ce, is_whole) = (bytes.to_vec(), false, false);
         let (line, to) = (usize::MAX, acceptor_address());
         self.inbox.put(Datagram { line, from, to, bytes, is_ce, is_whole });
+    }
+
+    /// The same at an initiator, as if it came from the acceptor.
+    pub(crate) fn forge_back(&mut self, line: usize, bytes: &[u8]) {
+        let (bytes, is_ce, is_whole) = (bytes.to_vec(), false, false);
+        let (from, to) = (acceptor_address(), self.lines[line].address);
+        let datagram = Datagram { line, from, to, bytes, is_ce, is_whole };
+        if self.lines[line].is_open {
+            self.lines[line].inbox.put(datagram);
+        }
     }
 
     pub(crate) fn listener_is_ready(&self) -> bool {
@@ -370,6 +408,11 @@ impl Drop for SimWire<'_> {
 impl Wire for SimWire<'_> {
     fn now(&self) -> Micros {
         self.net.borrow().now
+    }
+
+    /// The simulation begins in 2020.
+    fn wall_micros(&self) -> u64 {
+        self.net.borrow().now.0 + 1_577_836_800_000_000
     }
 
     fn fd(&self) -> RawFd {

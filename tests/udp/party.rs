@@ -8,11 +8,11 @@ use crate::story::OPENER;
 use seaprox::address::Address;
 use seaprox::fail::FailReason;
 use seaprox::side::{Handle, SideKey};
-use seaprox::sim::Caller;
+use seaprox::sim::{Caller, Dialed};
 use seaprox::sys::Ready;
 use seaprox::time::Instant;
 use seaprox::transport::{Cause, Event, Lent, Notice, Room, Step};
-use seaprox_proto::wanted::Wanted;
+use seaprox::wanted::Wish;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 
@@ -164,7 +164,7 @@ impl<'n, T: Role<'n>> Party<'n, T> {
                 let now = self.caller.now;
                 let place = self.open(0, now);
                 let key = Self::key(place);
-                self.transport.wanted(handle, key);
+                self.transport.wanted(handle, key, &mut self.caller.desk());
                 self.transport.answer(handle, &mut self.caller.desk());
                 let echo = self.echoes.then(VecDeque::new);
                 let side = &mut self.sides[place];
@@ -196,8 +196,9 @@ impl<'n, T: Role<'n>> Party<'n, T> {
         if side.handle.is_some() {
             return self.pump(place);
         }
-        let at = (Self::key(place), Address::UNKNOWN);
-        match self.transport.dial(&mut self.caller, at, Cause::Start(Wanted::DEFAULT)) {
+        let (side, source) = (Self::key(place), Address::UNKNOWN);
+        let dialed = Dialed { side, source, awaited: false, notes: &mut [0; 8] };
+        match self.transport.dial(&mut self.caller, dialed, Cause::Start(Wish::DEFAULT)) {
             Step::Wait(until) => self.sides[place].dials_at = Some(until),
             Step::Lent(handle, _) => {
                 self.sides[place].handle = Some(handle);
@@ -230,8 +231,10 @@ impl<'n, T: Role<'n>> Party<'n, T> {
             }
         }
         while side.writable && !side.has_ended {
-            let waits =
-                side.echo.as_ref().map_or(side.to_send - side.sent, |echo| echo.len() as u64);
+            let waits = match &side.echo {
+                Some(echo) => echo.len() as u64,
+                None => side.to_send - side.sent,
+            };
             if waits == 0 {
                 if side.ends && (side.told_end || side.echo.is_none()) {
                     side.has_ended = true;

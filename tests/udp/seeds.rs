@@ -6,33 +6,32 @@ mod circumstances;
 
 use crate::carriers::{Acceptor, Connector, SimHub};
 use crate::engine::{Engine, World};
+use crate::keys;
 use crate::net::Net;
 use crate::story::{Left, Part, Story};
 use circumstances::Circumstances;
 use seaprox::sim::Random;
 use seaprox::time::Instant;
+use seaprox::wanted::Wish;
 use seaprox_proto::dest::{DestOptions, LinkDest};
 use seaprox_proto::link::LinkMemory;
 use seaprox_proto::session::Role;
 use seaprox_proto::source::LinkSource;
-use seaprox_proto::wanted::Wanted;
+use seaprox_tests::seeds::{THREADS_MAX, every_seed};
 use seaprox_udp::carrier::Options;
 use seaprox_udp::hub::{Hub, Numbering};
+use seaprox_udp::keyed::Protection;
+use seaprox_udp::knocks::Knocks;
+use seaprox_udp::listener::Admitted;
 use seaprox_udp::reliable::Memory;
 use seaprox_udp::socket::RECEIVE_BYTES;
 use seaprox_udp::time::Micros;
 use std::cell::RefCell;
-use std::env;
 use std::mem::ManuallyDrop;
-use std::ops::{AddAssign, Range};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ops::AddAssign;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 const SEEDS: u64 = if cfg!(debug_assertions) { 200 } else { 10_000 };
-
-/// After so many failures no more are looked for.
-const FAILED_MAX: usize = 5;
 
 /// With a path that is there, and somebody who wants to read what another wants to send, for so long
 /// nothing may stand still.
@@ -71,6 +70,9 @@ impl AddAssign for Summary {
     }
 }
 
+/// Connections of an initiator, at most.
+const SIDES_MAX: usize = 12;
+
 /// All that one end of a link uses.
 struct End<const CHANNELS: usize, const CHUNKS: usize, const SLOTS: usize, const RECORDS: usize> {
     link: [LinkMemory<CHANNELS, CHUNKS>; LINKS],
@@ -94,7 +96,7 @@ struct Memories {
     wide: [End<8, 1200, 512, 1024>; 2],
 }
 
-static MEMORIES: [Mutex<Memories>; 8] = [const {
+static MEMORIES: [Mutex<Memories>; THREADS_MAX] = [const {
     Mutex::new(Memories { tight: [const { End::new() }; 2], wide: [const { End::new() }; 2] })
 }; 8];
 
@@ -104,7 +106,9 @@ fn run(memories: &mut Memories, seed: u64, is_traced: bool) -> Summary {
     if is_traced {
         println!("{circumstances:#?}");
     }
-    let start = (random, circumstances, is_traced);
+    // Every other one has keys; all else is drawn as without.
+    let is_sealed = seed % 2 == 1;
+    let start = (random, circumstances, is_sealed, is_traced);
     match (circumstances.links == 1, circumstances.is_tight) {
         (true, true) => run_in::<1, _, _, _, _>(&mut memories.tight, start),
         (true, false) => run_in::<1, _, _, _, _>(&mut memories.wide, start),
@@ -115,7 +119,7 @@ fn run(memories: &mut Memories, seed: u64, is_traced: bool) -> Summary {
 
 fn run_in<const N: usize, const A: usize, const B: usize, const C: usize, const D: usize>(
     [near, far]: &mut [End<A, B, C, D>; 2],
-    (mut random, circumstances, is_traced): (Random, Circumstances, bool),
+    (mut random, circumstances, is_sealed, is_traced): (Random, Circumstances, bool, bool),
 ) -> Summary {
     let Circumstances { habits, faults, weather, idle_millis, .. } = circumstances;
     let start = Micros(random.below(1 << 32) as u64);
@@ -126,17 +130,32 @@ fn run_in<const N: usize, const A: usize, const B: usize, const C: usize, const 
     let mut number = 0;
     let near_hubs: Vec<_> = near_buffers
         .map(|buffer| {
+            let random = random.bits();
+            let protection = match is_sealed {
+                true => keys::of_initiator(number as usize, random),
+                false => Protection::Insecure,
+            };
             number += 1;
-            ManuallyDrop::new(Hub::new(buffer, Numbering::Steering(number), random.bits()))
+            ManuallyDrop::new(Hub::new(buffer, Numbering::Steering(number), random, protection))
         })
         .collect();
     let near_hubs = ManuallyDrop::new(near_hubs);
     let [far_buffer, _] = &mut far.buffers;
     let numbering = Numbering::Steered { thread: 0, threads: 1 };
+    let far_random = random.bits();
+    let mut peers = ManuallyDrop::new(keys::peers());
+    let mut knocks = ManuallyDrop::new(Knocks::new());
+    let (protection, admitted) = match is_sealed {
+        true => {
+            let (peers, knocks) = (&mut *peers, &mut *knocks);
+            (keys::of_acceptor(far_random), Admitted::Peers { peers, knocks })
+        }
+        false => (Protection::Insecure, Admitted::Anybody { secret: [7; 16] }),
+    };
     let far_hub: ManuallyDrop<SimHub<'_>> =
-        ManuallyDrop::new(Hub::new(far_buffer, numbering, random.bits()));
-    near_hubs.iter().zip(&mut near.udp).for_each(|(hub, memory)| hub.give(memory.slices()));
-    far.udp.iter_mut().take(N).for_each(|memory| far_hub.give(memory.slices()));
+        ManuallyDrop::new(Hub::new(far_buffer, numbering, far_random, protection));
+    near_hubs.iter().zip(&mut near.udp).for_each(|(hub, memory)| hub.give(memory.parts()));
+    far.udp.iter_mut().take(N).for_each(|memory| far_hub.give(memory.parts()));
     let world = World {
         net: &net,
         now: Instant::from_millis(start.0 / 1000),
@@ -145,28 +164,34 @@ fn run_in<const N: usize, const A: usize, const B: usize, const C: usize, const 
         random,
         habits,
         idle_millis,
+        is_sealed: false,
+        keys_jump: false,
         refuses: false,
         stories: Vec::new(),
         bytes: 0,
         deaths: 0,
     };
+    let mut wishes = [const { [Wish::DEFAULT; SIDES_MAX] }; LINKS];
     let [initiator, acceptor] =
         [Role::Initiator, Role::Acceptor].map(|role| circumstances.config(role));
-    let links = near.link.iter_mut().take(circumstances.initiators);
-    let initiators = links.zip(near_hubs.iter()).enumerate().map(|(number, (memory, hub))| {
+    let links = near.link.iter_mut().take(circumstances.initiators).zip(&mut wishes);
+    let initiators = links.zip(near_hubs.iter()).enumerate().map(|(number, (link, hub))| {
+        let (memory, wishes) = link;
         let dest_options = DestOptions {
-            wanted: Wanted::DEFAULT,
+            wanted: Wish::DEFAULT,
             wait_millis: circumstances.wait_millis,
             connect_millis: 5000,
             seed: number as u32,
         };
-        let connector = Connector { net: &net, hub, options, initiator: number, line: None };
-        let dest = LinkDest::new(memory.link(0, initiator), connector, dest_options);
+        let peer = is_sealed.then(|| keys::acceptor_of(number));
+        let connector = Connector { net: &net, hub, peer, options, initiator: number, line: None };
+        let dest = LinkDest::new(memory.link(0, initiator), connector, wishes, dest_options);
         Engine::new(number, dest, &world, circumstances.sides[0])
     });
     let initiators = initiators.collect();
     let memories = far.link.first_chunk_mut::<N>().expect("at most so many");
-    let source = LinkSource::new(Acceptor::new(&net, &far_hub, 7, options), memories, acceptor);
+    let source =
+        LinkSource::new(Acceptor::new(&net, &far_hub, admitted, options), memories, acceptor);
     let acceptor = Engine::new(LINKS, source, &world, circumstances.sides[1]);
     let mut run =
         Run { initiators, acceptor, world, circumstances, start, rounds_here: 0, rounds: 0 };
@@ -352,64 +377,10 @@ impl<const N: usize> Run<'_, N> {
     }
 }
 
-fn seeds() -> Range<u64> {
-    let Ok(text) = env::var("SEAPROX_SEEDS") else { return 0..SEEDS };
-    let number = |text: &str| text.parse().expect("SEAPROX_SEEDS: a number, or from..to");
-    match text.split_once("..") {
-        Some((from, to)) => number(from)..number(to),
-        None => 0..number(&text),
-    }
-}
-
-/// The seeds that failed once.
-fn failed_once() -> Vec<u64> {
-    let lines = include_str!("seeds.txt").lines();
-    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let first = |line: &str| line.split(' ').next().and_then(|seed| seed.parse().ok());
-    lines.map(|line| first(line).expect("seeds.txt: a seed, and what it found")).collect()
-}
-
-/// What went wrong in a run, if anything did.
-fn judge(run: impl FnOnce() -> Summary) -> Result<Summary, String> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or(panic.downcast_ref::<&str>().map(|text| text.to_string()));
-        text.unwrap_or("a panic".to_string())
-    })
-}
-
 #[test]
 fn every_seed_ends_well() {
-    if let Some(seed) = env::var("SEAPROX_SEED").ok().and_then(|seed| seed.parse().ok()) {
-        println!("{:?}", run(&mut MEMORIES[0].lock().unwrap(), seed, true));
-        return;
-    }
-    let seeds: Vec<_> = failed_once().into_iter().chain(seeds()).collect();
-    let index = AtomicU64::new(0);
-    let failed = Mutex::new(Vec::new());
-    let total = Mutex::new(Summary::default());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for memories in MEMORIES.iter().take(threads) {
-            let (failed, total, index, seeds) = (&failed, &total, &index, &seeds);
-            scope.spawn(move || {
-                let mut memories = memories.lock().unwrap();
-                while failed.lock().unwrap().len() < FAILED_MAX
-                    && let Some(&seed) = seeds.get(index.fetch_add(1, Ordering::Relaxed) as usize)
-                {
-                    match judge(|| run(&mut memories, seed, false)) {
-                        Ok(summary) => *total.lock().unwrap() += summary,
-                        Err(what) => {
-                            println!("{seed}: {what}");
-                            failed.lock().unwrap().push((seed, what));
-                        }
-                    }
-                }
-            });
-        }
+    let memories = |thread: usize| MEMORIES[thread].lock().unwrap();
+    every_seed(SEEDS, include_str!("seeds.txt"), memories, |memories, seed, is_traced| {
+        run(memories, seed, is_traced)
     });
-    let mut failed = failed.into_inner().unwrap();
-    failed.sort();
-    assert!(failed.is_empty(), "SEAPROX_SEED=\n{failed:#?}");
-    println!("{:?}", total.into_inner().unwrap());
 }

@@ -1,4 +1,4 @@
-//! Paths that fail in ways of their own, and what must come of it.
+//! Paths that fail in ways of their own, and what must come of it. All links have keys.
 
 use crate::net::Weather;
 use crate::party::Over;
@@ -17,23 +17,23 @@ fn paths(weather: Weather) -> [Weather; 2] {
     [weather; 2]
 }
 
-fn setup(weather: Weather, algorithm: Algorithm, seed: u64) -> Setup {
-    Setup { weather: paths(weather), algorithms: vec![algorithm], seed }
+pub(crate) fn setup(weather: Weather, algorithm: Algorithm, seed: u64) -> Setup {
+    Setup { weather: paths(weather), algorithms: vec![algorithm], seed, is_sealed: true }
 }
 
 /// 100 Mbit/s and a round trip of 20 ms.
-fn usual() -> Weather {
+pub(crate) fn usual() -> Weather {
     Weather { rate: 12_500_000, queue_bytes: 250_000, ..Weather::calm(10_000) }
 }
 
 /// What the far end of the first channel has received.
-fn received(world: &World<1>) -> u64 {
+pub(crate) fn received(world: &World<1>) -> u64 {
     let egress = world.egress.as_ref().expect("it is there");
     egress.sides.first().map_or(0, |side| side.received)
 }
 
 /// Lets a stream flow for so long; gives the longest time in which nothing came, in microseconds.
-fn longest_stall(world: &mut World<1>, micros: u64) -> u64 {
+pub(crate) fn longest_stall(world: &mut World<1>, micros: u64) -> u64 {
     let until = world.micros() + micros;
     let (mut last, mut at, mut longest) = (received(world), world.micros(), 0);
     while world.micros() < until {
@@ -47,9 +47,8 @@ fn longest_stall(world: &mut World<1>, micros: u64) -> u64 {
 }
 
 /// Begins a stream that has no end.
-fn stream(world: &mut World<1>) {
+pub(crate) fn stream(world: &mut World<1>) {
     world.connect();
-    world.run(6 * SECOND);
     let now = world.now();
     world.initiators[0].open(u64::MAX, now);
     world.run(SECOND);
@@ -256,7 +255,8 @@ fn a_lone_message_that_is_lost_comes_a_little_later() {
 #[test]
 fn who_finds_every_link_taken_is_told_so() {
     let algorithms = vec![Algorithm::Bbr; 2];
-    let mut world = World::<1>::new(&Setup { weather: paths(usual()), algorithms, seed: 1 });
+    let mut world =
+        World::<1>::new(&Setup { weather: paths(usual()), algorithms, seed: 1, is_sealed: true });
     world.run(5 * SECOND);
     let up = |world: &World<1>, place: usize| world.initiators[place].is_open();
     let (inside, outside) = if up(&world, 0) { (0, 1) } else { (1, 0) };

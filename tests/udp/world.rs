@@ -2,18 +2,22 @@
 //! who does what. Deterministic, by seed.
 
 use crate::carriers::{Acceptor, Connector, SimHub};
+use crate::keys;
 use crate::net::{Net, Weather};
 use crate::party::Party;
 use seaprox::sim::Random;
 use seaprox::time::Instant;
+use seaprox::wanted::Wish;
 use seaprox_proto::dest::{DestOptions, LinkDest};
 use seaprox_proto::link::LinkMemory;
 use seaprox_proto::session::{Config, Role};
 use seaprox_proto::source::LinkSource;
-use seaprox_proto::wanted::Wanted;
 use seaprox_udp::carrier::Options;
 use seaprox_udp::congestion::Algorithm;
 use seaprox_udp::hub::{Hub, Numbering};
+use seaprox_udp::keyed::Protection;
+use seaprox_udp::knocks::Knocks;
+use seaprox_udp::listener::Admitted;
 use seaprox_udp::reliable::Memory;
 use seaprox_udp::socket::RECEIVE_BYTES;
 use seaprox_udp::time::Micros;
@@ -40,6 +44,8 @@ pub(crate) struct Setup {
     /// Of each initiator.
     pub(crate) algorithms: Vec<Algorithm>,
     pub(crate) seed: u64,
+    /// With keys.
+    pub(crate) is_sealed: bool,
 }
 
 fn boxed<T>(new: impl FnOnce() -> Box<T>) -> &'static mut T {
@@ -47,12 +53,17 @@ fn boxed<T>(new: impl FnOnce() -> Box<T>) -> &'static mut T {
     Box::leak(new())
 }
 
-fn hub<'n>(links: usize, numbering: Numbering, random: u64) -> &'n SimHub<'n> {
+fn hub<'n>(
+    links: usize,
+    numbering: Numbering,
+    random: u64,
+    protection: Protection<'n>,
+) -> &'n SimHub<'n> {
     let buffer = boxed(|| Box::new([0; RECEIVE_BYTES]));
     let hub: &'n ManuallyDrop<SimHub<'n>> =
-        Box::leak(Box::new(ManuallyDrop::new(Hub::new(buffer, numbering, random))));
+        Box::leak(Box::new(ManuallyDrop::new(Hub::new(buffer, numbering, random, protection))));
     for _ in 0..links {
-        hub.give(boxed(|| Box::new(const { Datagrams::new() })).slices());
+        hub.give(boxed(|| Box::new(const { Datagrams::new() })).parts());
     }
     hub
 }
@@ -96,20 +107,27 @@ impl<const LINKS: usize> World<LINKS> {
 
     fn new_initiator(&mut self, number: usize) -> Initiator<'static> {
         let options = DestOptions {
-            wanted: Wanted::DEFAULT,
+            wanted: Wish::DEFAULT,
             wait_millis: 1000,
             connect_millis: 5000,
             seed: 7 + number as u32,
         };
+        let random = self.random.bits();
+        let protection = match self.setup.is_sealed {
+            true => keys::of_initiator(number, random),
+            false => Protection::Insecure,
+        };
         let connector = Connector {
             net: self.net,
-            hub: hub(1, Numbering::Steering(number as u32), self.random.bits()),
+            hub: hub(1, Numbering::Steering(number as u32), random, protection),
+            peer: self.setup.is_sealed.then(|| keys::acceptor_of(number)),
             options: Options { algorithm: self.setup.algorithms[number], ..Options::USUAL },
             initiator: number,
             line: None,
         };
         let memory = boxed(|| Box::new(const { Link::new() }));
-        let dest = LinkDest::new(memory.link(0, config(Role::Initiator)), connector, options);
+        let dest =
+            LinkDest::new(memory.link(0, config(Role::Initiator)), connector, &mut [], options);
         Party::new(number, dest, self.net, self.now())
     }
 
@@ -125,10 +143,19 @@ impl<const LINKS: usize> World<LINKS> {
         self.stop_egress();
         self.net.borrow_mut().bind(true);
         let numbering = Numbering::Steered { thread: 0, threads: 1 };
-        let hub = hub(LINKS, numbering, self.random.bits());
+        let (random, secret) = (self.random.bits(), self.random.bits());
+        let (protection, admitted) = match self.setup.is_sealed {
+            true => {
+                let peers = boxed(|| Box::new(keys::peers()));
+                let knocks = boxed(|| Box::new(Knocks::new()));
+                (keys::of_acceptor(secret), Admitted::Peers { peers, knocks })
+            }
+            false => (Protection::Insecure, Admitted::Anybody { secret: [secret as u8; 16] }),
+        };
+        let hub = hub(LINKS, numbering, random, protection);
         // Whoever asks says how; the acceptor sends as the first of them does.
         let options = Options { algorithm: self.setup.algorithms[0], ..Options::USUAL };
-        let acceptor = Acceptor::new(self.net, hub, self.random.bits() as u8, options);
+        let acceptor = Acceptor::new(self.net, hub, admitted, options);
         let memories: &'static mut [Link; LINKS] =
             boxed(|| Box::new([const { Link::new() }; LINKS]));
         let source = LinkSource::new(acceptor, memories, config(Role::Acceptor));

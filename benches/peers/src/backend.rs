@@ -14,6 +14,10 @@ use crate::wire::Behaviour;
 /// The first argument that makes this program a backend; its listener is stdin.
 pub(crate) const ROLE: &str = "--be-the-backend";
 
+/// The first argument that makes it one at the address that follows: a peer, which
+/// does nothing but echo.
+pub(crate) const ECHO_ROLE: &str = "--be-an-echo";
+
 /// One send of a source.
 const BLOCK_BYTES: usize = 128 * 1024;
 
@@ -38,6 +42,14 @@ impl Backend {
 /// The backend's whole life.
 pub(crate) fn serve() -> io::Result<()> {
     let listener = TcpListener::from(io::stdin().as_fd().try_clone_to_owned()?);
+    sys::raise_open_files()?;
+    Server::new(listener)?.run()
+}
+
+/// The same at an address.
+pub(crate) fn serve_at(at: &str) -> io::Result<()> {
+    let listener = TcpListener::bind(at)?;
+    sys::widen_backlog(&listener)?;
     sys::raise_open_files()?;
     Server::new(listener)?.run()
 }

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::proxy::Proxy;
 use crate::wire::{Behaviour, GREETING_BYTES};
 
 /// How long any one call may wait.
@@ -18,9 +19,9 @@ pub(crate) fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Connects and has the greeting echoed once.
-pub(crate) fn connect_echoed(addr: SocketAddr, behaviour: Behaviour) -> io::Result<TcpStream> {
-    let stream = connect(addr)?;
+/// Opens a connection and has the greeting echoed once.
+pub(crate) fn connect_echoed(proxy: &Proxy, behaviour: Behaviour) -> io::Result<TcpStream> {
+    let stream = proxy.open()?;
     exchange(&stream, &behaviour.greeting())?;
     Ok(stream)
 }

@@ -13,6 +13,7 @@ mod peers;
 mod proxy;
 mod report;
 mod run;
+mod socks5;
 #[allow(unsafe_code)]
 mod sys;
 mod wire;
@@ -30,6 +31,11 @@ use crate::proxy::Setting;
 fn main() -> ExitCode {
     if env::args().nth(1).as_deref() == Some(backend::ROLE) {
         return exit_code(backend::serve().map_err(|error| error.to_string()));
+    }
+    if let (Some(backend::ECHO_ROLE), Some(at)) =
+        (env::args().nth(1).as_deref(), env::args().nth(2))
+    {
+        return exit_code(backend::serve_at(&at).map_err(|error| error.to_string()));
     }
     match options::parse(env::args().skip(1)) {
         Ok(Request::Help) => {

@@ -13,6 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::backend::ECHO_ROLE;
 use crate::options::Options;
 
 /// Connections that every proxy is configured to hold.
@@ -29,6 +30,9 @@ pub(crate) enum Peer {
     Rinetd,
     Tokio,
     Realm,
+    SeaproxSocks5,
+    Microsocks,
+    Echo,
     SeaproxLink,
     SeaproxUdp,
     Yamux,
@@ -40,7 +44,7 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Direct,
         Self::Seaprox,
         Self::Haproxy,
@@ -50,6 +54,9 @@ impl Peer {
         Self::Rinetd,
         Self::Tokio,
         Self::Realm,
+        Self::SeaproxSocks5,
+        Self::Microsocks,
+        Self::Echo,
         Self::SeaproxLink,
         Self::SeaproxUdp,
         Self::Yamux,
@@ -71,6 +78,9 @@ impl Peer {
             Self::Rinetd => "rinetd",
             Self::Tokio => "tokio",
             Self::Realm => "realm",
+            Self::SeaproxSocks5 => "seaprox-socks5",
+            Self::Microsocks => "microsocks",
+            Self::Echo => "echo",
             Self::SeaproxLink => "seaprox-link",
             Self::SeaproxUdp => "seaprox-udp",
             Self::Yamux => "yamux",
@@ -100,7 +110,17 @@ impl Peer {
 
     /// Whether it is the one that the others are measured against.
     pub(crate) fn is_seaprox(self) -> bool {
-        matches!(self, Self::Seaprox | Self::SeaproxLink | Self::SeaproxUdp)
+        matches!(self, Self::Seaprox | Self::SeaproxSocks5 | Self::SeaproxLink | Self::SeaproxUdp)
+    }
+
+    /// Whether it is none of those that are compared, but shows what the least is.
+    pub(crate) fn is_yardstick(self) -> bool {
+        matches!(self, Self::Direct | Self::Echo)
+    }
+
+    /// Whether clients tell it in SOCKS 5 where they want to go.
+    pub(crate) fn talks_socks5(self) -> bool {
+        matches!(self, Self::SeaproxSocks5 | Self::Microsocks)
     }
 
     /// Whether it is a pair of processes: one that clients connect to, and one
@@ -124,7 +144,11 @@ impl Peer {
     fn program(self) -> Program {
         match self {
             Self::Direct => Program::None,
-            Self::Seaprox | Self::SeaproxLink | Self::SeaproxUdp => Program::Beside("seaprox"),
+            Self::Seaprox | Self::SeaproxSocks5 | Self::SeaproxLink | Self::SeaproxUdp => {
+                Program::Beside("seaprox")
+            }
+            Self::Microsocks => Program::InPath("microsocks"),
+            Self::Echo => Program::Beside("seaprox-peers"),
             Self::Haproxy | Self::HaproxySplice => Program::InPath("haproxy"),
             Self::Nginx => Program::InPath("nginx"),
             Self::Socat => Program::InPath("socat"),
@@ -215,6 +239,19 @@ impl Installed {
                     .args(["static", &listen.to_string(), &target.to_string()])
                     .args(["--threads", &route.threads.to_string()])
                     .args(route.seaprox_args);
+            }
+            Peer::SeaproxSocks5 => {
+                command
+                    .args(["socks5", &listen.to_string()])
+                    .args(["--threads", &route.threads.to_string()])
+                    .args(route.seaprox_args);
+            }
+            Peer::Microsocks => {
+                command.args(["-i", &listen.ip().to_string()]);
+                command.args(["-p", &listen.port().to_string()]);
+            }
+            Peer::Echo => {
+                command.args([ECHO_ROLE, &listen.to_string()]);
             }
             Peer::Haproxy => {
                 command.args(["-db", "-f"]).arg(haproxy(route, "")?);

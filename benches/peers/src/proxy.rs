@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
@@ -12,9 +12,9 @@ use crate::accounting::Processes;
 use crate::client;
 use crate::lifecycle::{self, Owned};
 use crate::options::Threads;
-use crate::peers::{Installed, Launch, Route};
-use crate::sys;
+use crate::peers::{Installed, Launch, Peer, Route};
 use crate::wire::Behaviour;
+use crate::{socks5, sys};
 
 /// How long a proxy may take to accept its first connection.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,7 +35,10 @@ pub(crate) struct Setting<'a> {
 
 /// A proxy in front of a backend, or, for `direct`, the backend itself.
 pub(crate) struct Proxy {
+    pub(crate) peer: Peer,
     pub(crate) addr: SocketAddr,
+    /// Where its clients have to say that they want to go, in SOCKS 5.
+    pub(crate) asked_for: Option<SocketAddr>,
     pub(crate) program_bytes: Option<u64>,
     running: Option<Running>,
 }
@@ -94,7 +97,8 @@ impl Proxy {
         };
         let launches = installed.launches(&route)?;
         if launches.is_empty() {
-            return Ok(Self { addr: target, program_bytes: None, running: None });
+            let (asked_for, program_bytes) = (None, None);
+            return Ok(Self { peer, addr: target, asked_for, program_bytes, running: None });
         }
         let begun = Instant::now();
         let mut started = Vec::with_capacity(launches.len());
@@ -104,6 +108,10 @@ impl Proxy {
         }
         let first = keep_trying(begun, &started, || client::connect(listen))?;
         let connect = begun.elapsed();
+        let asked_for = peer.talks_socks5().then_some(target);
+        asked_for
+            .map_or(Ok(()), |to| socks5::set_up(&first, to))
+            .map_err(|error| last_word(&started).unwrap_or(error))?;
         client::exchange(&first, &Behaviour::Echo.greeting())
             .map_err(|error| last_word(&started).unwrap_or(error))?;
         let startup = Startup { connect, reply: begun.elapsed() };
@@ -111,7 +119,9 @@ impl Proxy {
         let pids = counted.map(|process| process.owned.pid()).collect();
         started.reverse();
         Ok(Self {
+            peer,
             addr: listen,
+            asked_for,
             program_bytes: installed.program_bytes(),
             running: Some(Running {
                 processes: Processes::of(pids, peer.forks()),
@@ -119,6 +129,13 @@ impl Proxy {
                 started,
             }),
         })
+    }
+
+    /// A connection through it to the backend.
+    pub(crate) fn open(&self) -> io::Result<TcpStream> {
+        let stream = client::connect(self.addr)?;
+        self.asked_for.map_or(Ok(()), |to| socks5::set_up(&stream, to))?;
+        Ok(stream)
     }
 
     /// What a process of it that has ended said last; none while all run.

@@ -68,8 +68,8 @@ impl Report {
         self.failures.contains_key(&row)
     }
 
-    /// Seaprox's median over that of the best peer; none without both, and
-    /// `direct` is no peer.
+    /// Seaprox's median over that of the best peer; none without both, and what only
+    /// shows the least is no peer.
     fn ratio(&self, (cores, workload, path, peer): Row, metric: Metric) -> Option<f64> {
         if !peer.is_seaprox() || !metric.has_ratio() {
             return None;
@@ -80,7 +80,7 @@ impl Report {
         };
         let others = Peer::ALL
             .into_iter()
-            .filter(|&other| !other.is_seaprox() && other != Peer::Direct)
+            .filter(|&other| !other.is_seaprox() && !other.is_yardstick())
             .filter_map(median);
         let best = if metric.more_is_better() {
             others.max_by(f64::total_cmp)

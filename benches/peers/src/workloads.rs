@@ -5,6 +5,7 @@ mod bulk;
 mod idle;
 mod ping;
 mod pingpong;
+mod setup;
 mod short;
 mod stall;
 mod start;
@@ -33,6 +34,10 @@ pub(crate) enum Workload {
     Idle5000,
     Syscalls,
     Start,
+    Socks5Short,
+    Socks5Bulk1,
+    Socks5Bulk16,
+    Socks5Syscalls,
     TunnelBulk1,
     TunnelBulk16,
     TunnelBulk256,
@@ -49,7 +54,7 @@ pub(crate) enum Workload {
 pub(crate) type Measured = Result<Vec<(Metric, f64)>, String>;
 
 impl Workload {
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::Bulk1,
         Self::Bulk16,
         Self::Bulk64,
@@ -64,6 +69,10 @@ impl Workload {
         Self::Idle5000,
         Self::Syscalls,
         Self::Start,
+        Self::Socks5Short,
+        Self::Socks5Bulk1,
+        Self::Socks5Bulk16,
+        Self::Socks5Syscalls,
         Self::TunnelBulk1,
         Self::TunnelBulk16,
         Self::TunnelBulk256,
@@ -92,6 +101,10 @@ impl Workload {
             Self::Idle5000 => "idle-5000",
             Self::Syscalls => "syscalls",
             Self::Start => "start",
+            Self::Socks5Short => "socks5-short",
+            Self::Socks5Bulk1 => "socks5-bulk-1",
+            Self::Socks5Bulk16 => "socks5-bulk-16",
+            Self::Socks5Syscalls => "socks5-syscalls",
             Self::TunnelBulk1 => "tunnel-bulk-1",
             Self::TunnelBulk16 => "tunnel-bulk-16",
             Self::TunnelBulk256 => "tunnel-bulk-256",
@@ -110,6 +123,14 @@ impl Workload {
         self >= Self::TunnelBulk1
     }
 
+    /// Whether those do it that talk SOCKS 5, beside a static proxy.
+    fn is_of_socks5(self) -> bool {
+        matches!(
+            self,
+            Self::Socks5Short | Self::Socks5Bulk1 | Self::Socks5Bulk16 | Self::Socks5Syscalls
+        )
+    }
+
     /// Whether it is measured through a hostile relay, for each of its paths.
     pub(crate) fn is_of_paths(self) -> bool {
         self >= Self::PathBulk
@@ -121,9 +142,11 @@ impl Workload {
             // On two cores these measure how an idle CPU wakes up.
             Self::RoundTrip | Self::Beside1000 | Self::Beside5000 => cores == Cores::One,
             // These do not depend on it.
-            Self::Idle1000 | Self::Idle5000 | Self::Syscalls | Self::Start => {
-                selected.last() == Some(&cores)
-            }
+            Self::Idle1000
+            | Self::Idle5000
+            | Self::Syscalls
+            | Self::Socks5Syscalls
+            | Self::Start => selected.last() == Some(&cores),
             // Two ends that can run at once are what a tunnel is.
             _ if self.is_of_tunnels() => selected.last() == Some(&cores),
             _ => true,
@@ -139,6 +162,7 @@ impl Workload {
                 | Self::Idle1000
                 | Self::Idle5000
                 | Self::Syscalls
+                | Self::Socks5Syscalls
                 | Self::Start
                 | Self::TunnelIdle
         ) || self.is_of_paths()
@@ -147,7 +171,11 @@ impl Workload {
     /// Counts vary little: a few rounds are enough. And paths are many.
     pub(crate) fn rounds_max(self) -> usize {
         match self {
-            Self::Idle1000 | Self::Idle5000 | Self::Syscalls | Self::TunnelIdle => 3,
+            Self::Idle1000
+            | Self::Idle5000
+            | Self::Syscalls
+            | Self::Socks5Syscalls
+            | Self::TunnelIdle => 3,
             _ if self.is_of_paths() => 3,
             _ => usize::MAX,
         }
@@ -157,6 +185,13 @@ impl Workload {
     pub(crate) fn applies_to(self, peer: Peer) -> bool {
         if self.is_of_paths() {
             return peer.is_over_udp();
+        }
+        if self.is_of_socks5() {
+            let is_echo = peer == Peer::Echo && self == Self::Socks5Short;
+            return is_echo || peer.talks_socks5() || peer == Peer::Seaprox;
+        }
+        if peer.talks_socks5() || peer == Peer::Echo {
+            return false;
         }
         let proxy = peer != Peer::Direct;
         if proxy && peer.is_tunnel() != self.is_of_tunnels() {
@@ -174,19 +209,22 @@ impl Workload {
     /// Measures one round.
     pub(crate) fn measure(self, proxy: &Proxy, effort: &Effort) -> Measured {
         match self {
-            Self::Bulk1 | Self::TunnelBulk1 => bulk::measure(proxy, effort, 1),
-            Self::Bulk16 | Self::TunnelBulk16 => bulk::measure(proxy, effort, 16),
+            Self::Bulk1 | Self::Socks5Bulk1 | Self::TunnelBulk1 => bulk::measure(proxy, effort, 1),
+            Self::Bulk16 | Self::Socks5Bulk16 | Self::TunnelBulk16 => {
+                bulk::measure(proxy, effort, 16)
+            }
             Self::Bulk64 => bulk::measure(proxy, effort, 64),
             Self::Bulk256 => bulk::measure(proxy, effort, 256),
             Self::PingPong64 => pingpong::measure(proxy, effort, 64),
             Self::PingPong4096 => pingpong::measure(proxy, effort, 4096),
             Self::RoundTrip => beside::round_trip(proxy, effort),
+            Self::Socks5Short => setup::measure(proxy, effort),
             Self::Short | Self::TunnelShort => short::measure(proxy, effort),
             Self::Beside1000 => beside::measure(proxy, effort, 1000),
             Self::Beside5000 => beside::measure(proxy, effort, 5000),
             Self::Idle1000 => idle::measure(proxy, 1000),
             Self::Idle5000 => idle::measure(proxy, 5000),
-            Self::Syscalls => return syscalls::measure(proxy, effort),
+            Self::Syscalls | Self::Socks5Syscalls => return syscalls::measure(proxy, effort),
             Self::Start => start::measure(proxy),
             Self::TunnelBulk256 => bulk::measure_shares(proxy, effort, 256),
             Self::TunnelPing1 => ping::measure(proxy, effort, 1),

@@ -4,6 +4,7 @@ use crate::duration::Span;
 use crate::endpoint::Refused;
 use crate::help::Bounds;
 use crate::log::Level;
+use crate::user::User;
 use clap::ArgMatches;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -35,6 +36,10 @@ pub struct Common {
     pub log_connections: bool,
     /// SO_SNDBUF and SO_RCVBUF; `None` lets the kernel tune them.
     pub socket_buffer_bytes: Option<usize>,
+    /// Whom it becomes once everything is open; `None`: it stays who it is.
+    pub user: Option<User>,
+    /// Whether it gives up what it does not need.
+    pub sandbox: bool,
 }
 
 impl Common {
@@ -54,6 +59,8 @@ impl Common {
                 .unwrap_or(Level::Info),
             log_connections: given.get_flag("log-connections"),
             socket_buffer_bytes: socket_buffer_of(given)?,
+            user: bytes_of(given, "user").map(User::parse).transpose()?,
+            sandbox: !given.get_flag("no-sandbox"),
         })
     }
 }
@@ -116,7 +123,7 @@ pub(super) fn span_of(given: &ArgMatches, option: &str) -> Result<Span, Refused>
 }
 
 /// A timeout of 0 would end everything before it began.
-fn timeout_of(given: &ArgMatches, option: &str) -> Result<Option<u32>, Refused> {
+pub(super) fn timeout_of(given: &ArgMatches, option: &str) -> Result<Option<u32>, Refused> {
     match span_of(given, option)?.millis() {
         Some(0) => Err(refused_option(given, option, "no time at all: `off` is no limit".into())),
         millis => Ok(millis),

@@ -1,12 +1,16 @@
 //! What the two ends of a link are told. Knows no carrier but by its endpoint's name.
 
 use super::common::{bytes_of, count_of, refused_option, span_of};
-use super::{Common, TARGETS_MAX, WhenFull, targets_of};
+use super::{Common, Handshakes, TARGETS_MAX, WhenFull, targets_of};
 use crate::allow::Allowed;
-use crate::endpoint::{Link, Listen, Refused, Target};
+use crate::endpoint::{Entrance, Link, Refused, Target};
 use crate::help::Bounds;
+use crate::keys::{KeyFiles, Protection, is_key, too_many};
+use crate::memory::MAX_NUM_PEERS;
+use crate::talk::Talk;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
+use seaprox_noise::keys::Public;
 use seaprox_udp::congestion::Algorithm;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -26,22 +30,36 @@ const LINK_TIMEOUT_MILLIS: std::ops::RangeInclusive<u32> = 300..=3_600_000;
 /// Without `--congestion`.
 pub const CONGESTION_DEFAULT: Algorithm = Algorithm::Bbr;
 
+/// Channels the far end of a link may open in a second: more than one machine accepts on one thread.
+pub const OPENS_PER_SECOND_MAX: u32 = 200_000;
+
 const LISTEN_MISSING: &str = "missing; like `seaprox ingress 127.0.0.1:8080 \
-    udp:egress.example:7000 --insecure`";
+    udp:egress.example:7000 --key FILE --peer KEY`";
 const LINK_MISSING: &str = "missing: the last argument says where the egress is, like \
     `udp:egress.example:7000`";
-const INSECURE: &str = "this version neither encrypts a link nor knows who is at its far end; \
-    where nobody else can reach either end or the way between, give --insecure to both";
+const NO_KEYS: &str = "at each end, `(umask 077; seaprox genkey > link.key)` makes its own, \
+    `seaprox pubkey < link.key` prints what the other end knows it by, and `--key link.key --peer KEY` \
+    starts it, with what the other end printed; where nobody else can reach either end or the way \
+    between, --insecure at both does without";
+const KEY_MISSING: &str = "missing: write --key FILE, the file that `seaprox genkey` printed into";
+const PEER_MISSING: &str =
+    "missing: write --peer KEY, what `seaprox pubkey` prints at the other end";
+const IS_KEY: &str = "this wants a file with a key in it, and not the key: everybody can read the \
+    command line; make a new key, as this one may be known by now";
 
-/// An ingress: clients in, one link out. Invariant: 1 <= listens <= [`LISTENS_MAX`], each once, and the link
-/// is a peer's.
+/// An ingress: clients in, one link out. Invariant: 1 <= entrances <= [`LISTENS_MAX`], no LISTEN twice, and
+/// the link is a peer's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngressConfig {
-    /// Where clients come from.
-    pub listens: Vec<Listen>,
+    /// Where clients come from, and what they talk.
+    pub entrances: Vec<Entrance>,
+    /// How those are talked to that talk; `None`: all are plain.
+    pub handshakes: Option<Handshakes>,
     /// Where the egress is.
     pub link: Link,
-    /// What the egress is asked to connect clients to.
+    /// By which keys; of a peer there is one.
+    pub protection: Protection,
+    /// What the egress is asked to connect plain clients to.
     pub ask: Ask,
     /// How long a client waits for a link that is not up; `None` is as long as it takes, 0 not at
     /// all.
@@ -76,6 +94,8 @@ pub enum Ask {
 pub struct EgressConfig {
     /// Where links come in.
     pub link: Link,
+    /// By which keys.
+    pub protection: Protection,
     /// After how long without a word of its far end a link is dead.
     pub link_timeout_millis: u32,
     /// What is connected to when an ingress asks for nothing else, in the order to try them.
@@ -120,19 +140,20 @@ impl IngressConfig {
             let reason = format!("{link} is not sctp: leave it out");
             return Err(refused_option(given, "sctp-udp-port", reason));
         }
-        let config = IngressConfig {
-            listens: listens_of(&arguments)?,
+        let entrances = entrances_of(&arguments)?;
+        Ok(IngressConfig {
             ask: ask_of(given)?,
+            handshakes: handshakes_of(given, &entrances)?,
+            entrances,
             link_wait_millis: span_of(given, "link-wait")?.millis(),
             link_timeout_millis: link_timeout_of(given)?,
             sctp_udp_port,
             congestion: congestion_of(given, &link)?,
             when_full: WhenFull::of(given),
             common: Common::of(given, bounds)?,
+            protection: protection_of(given, 1)?,
             link,
-        };
-        check_insecure(given)?;
-        Ok(config)
+        })
     }
 }
 
@@ -149,10 +170,11 @@ impl EgressConfig {
             allowed: Allowed::parse(patterns.map(|pattern| pattern.as_bytes()))
                 .map_err(|refused| refused.of_option("--allow"))?,
             common: Common::of(given, bounds)?,
+            protection: protection_of(given, MAX_NUM_PEERS)?,
             link,
         };
         let named = config.services.iter().map(|service| service.targets.len()).sum::<usize>();
-        if config.targets.is_empty() && named == 0 && config.allowed.patterns().is_empty() {
+        if config.targets.is_empty() && named == 0 && !config.allows_some() {
             return Err(Refused::new(
                 b"TARGET",
                 "nothing to connect to: name one, or --service NAME=TARGET, or what ingresses may \
@@ -164,8 +186,19 @@ impl EgressConfig {
             let reason = format!("at most {most} targets in all, those of services too");
             return Err(Refused::new(b"TARGET", reason));
         }
-        check_insecure(given)?;
         Ok(config)
+    }
+
+    /// What an ingress may ask for; its own targets, if it has any, are `""`.
+    pub(crate) fn service_names(&self) -> Vec<&str> {
+        let own = (!self.targets.is_empty()).then_some("");
+        own.into_iter().chain(self.services.iter().map(|service| service.name.as_str())).collect()
+    }
+
+    /// Whether ingresses may name targets themselves, or a list of peers may say so.
+    fn allows_some(&self) -> bool {
+        let has_list = matches!(&self.protection, Protection::Keyed(files) if files.list.is_some());
+        has_list || !self.allowed.patterns().is_empty()
     }
 }
 
@@ -188,26 +221,104 @@ fn congestion_of(given: &ArgMatches, link: &Link) -> Result<Algorithm, Refused> 
     Ok(known.unwrap_or(CONGESTION_DEFAULT))
 }
 
-fn check_insecure(given: &ArgMatches) -> Result<(), Refused> {
-    match given.get_flag("insecure") {
-        true => Ok(()),
-        false => Err(Refused::new(b"no --insecure", INSECURE)),
+/// `--insecure`, or the files with keys and at most so many peers. clap has seen to it that there is
+/// only one of both.
+fn protection_of(given: &ArgMatches, peers_max: usize) -> Result<Protection, Refused> {
+    if given.get_flag("insecure") {
+        return Ok(Protection::Insecure);
+    }
+    let [key, psk, list] = ["key", "psk", "peers"].map(|option| file_of(given, option));
+    let (key, psk, list) = (key?, psk?, list?);
+    let peers = peers_of(given, peers_max)?;
+    let Some(key) = key else {
+        return Err(match peers.is_empty() && psk.is_none() && list.is_none() {
+            true => Refused::new(b"no keys", NO_KEYS),
+            false => Refused::new(b"--key", KEY_MISSING),
+        });
+    };
+    if peers.is_empty() && psk.is_some() && list.is_some() {
+        let reason = "it is for those of --peer: of those in the list, their lines say psk=FILE";
+        return Err(Refused::new(b"--psk", reason));
+    }
+    match peers.is_empty() && list.is_none() {
+        true => Err(Refused::new(b"--peer", PEER_MISSING)),
+        false => Ok(Protection::Keyed(KeyFiles { key, psk, peers, list })),
     }
 }
 
-fn listens_of(arguments: &[&[u8]]) -> Result<Vec<Listen>, Refused> {
-    let mut listens = Vec::new();
+/// An ingress knows no list.
+fn file_of(given: &ArgMatches, option: &str) -> Result<Option<OsString>, Refused> {
+    match given.try_get_one::<OsString>(option).unwrap_or_default() {
+        Some(name) if is_key(name) => Err(Refused::new(format!("--{option}").as_bytes(), IS_KEY)),
+        name => Ok(name.cloned()),
+    }
+}
+
+fn peers_of(given: &ArgMatches, peers_max: usize) -> Result<Vec<Public>, Refused> {
+    let mut peers = Vec::new();
+    for text in given.get_many::<OsString>("peer").unwrap_or_default() {
+        let refused =
+            |reason: String| Refused::new(&[b"--peer ", text.as_bytes()].concat(), reason);
+        let peer = Public::from_base64(text.as_bytes()).map_err(|why| refused(why.to_string()))?;
+        if peers.contains(&peer) {
+            return Err(refused("is there twice".into()));
+        }
+        if peers.len() == peers_max {
+            return Err(refused(match peers_max {
+                1 => "an ingress has one link, and so one peer".into(),
+                _ => too_many(),
+            }));
+        }
+        peers.push(peer);
+    }
+    Ok(peers)
+}
+
+fn entrances_of(arguments: &[&[u8]]) -> Result<Vec<Entrance>, Refused> {
+    let mut entrances: Vec<Entrance> = Vec::new();
     for text in arguments {
-        let listen = Listen::parse(text)?;
-        if listens.contains(&listen) {
+        let entrance = Entrance::parse(text)?;
+        if entrances.iter().any(|other| other.listen == entrance.listen) {
             return Err(Refused::new(text, "is there twice"));
         }
-        if listens.len() == LISTENS_MAX {
+        if entrances.len() == LISTENS_MAX {
             return Err(Refused::new(b"LISTEN", format!("at most {LISTENS_MAX} may be given")));
         }
-        listens.push(listen);
+        entrances.push(entrance);
     }
-    Ok(listens)
+    Ok(entrances)
+}
+
+/// Refuses what would be of no use.
+fn handshakes_of(
+    given: &ArgMatches,
+    entrances: &[Entrance],
+) -> Result<Option<Handshakes>, Refused> {
+    let is_given = |option| given.value_source(option) == Some(ValueSource::CommandLine);
+    let is_plain = |entrance: &Entrance| entrance.talk == Talk::Plain;
+    let refused = |options: &[&'static str], reason: &str| {
+        let option = options.iter().copied().find(|option| is_given(option))?;
+        Some(refused_option(given, option, reason.into()))
+    };
+    let of_others = refused(
+        &["passwords", "handshake-timeout"],
+        "no LISTEN is socks5: or http:, so nobody is asked anything: leave it out",
+    );
+    let of_plain = refused(
+        &["service", "to"],
+        "every LISTEN is socks5: or http:, whose clients say themselves where they want to go: leave \
+         it out",
+    );
+    if let (true, Some(refused)) = (entrances.iter().all(is_plain), of_others) {
+        return Err(refused);
+    }
+    if let (false, Some(refused)) = (entrances.iter().any(is_plain), of_plain) {
+        return Err(refused);
+    }
+    match entrances.iter().all(is_plain) {
+        true => Ok(None),
+        false => Handshakes::of(given).map(Some),
+    }
 }
 
 fn ask_of(given: &ArgMatches) -> Result<Ask, Refused> {
@@ -274,12 +385,15 @@ fn read_service(text: &[u8]) -> Result<Service, String> {
     }
 }
 
+/// Whether a service, or a peer, can be called so.
+pub(crate) fn is_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=SERVICE_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed)
+}
+
 fn read_service_name(name: &[u8]) -> Result<String, String> {
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     match str::from_utf8(name) {
-        Ok(text) if (1..=SERVICE_BYTES_MAX).contains(&name.len()) && name.iter().all(allowed) => {
-            Ok(text.into())
-        }
+        Ok(text) if is_name(text) => Ok(text.into()),
         _ => Err(format!(
             "a service's name is 1 to {SERVICE_BYTES_MAX} letters, digits, `-`, `_` or `.`"
         )),

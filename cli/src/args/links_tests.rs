@@ -1,6 +1,6 @@
 use super::*;
 use crate::args::Command;
-use crate::args::tests::{COMMON, EVERY_COMMON, EVERY_OPTION, refusal, told};
+use crate::args::tests::{COMMON, EVERY_OPTION, KEY, every_common, refusal, told};
 use seaprox_udp::congestion::Algorithm;
 
 fn ingress(line: &str) -> IngressConfig {
@@ -21,6 +21,10 @@ fn link(text: &str) -> Link {
     Link::parse(text.as_bytes()).unwrap()
 }
 
+fn entrance(text: &str) -> Entrance {
+    Entrance::parse(text.as_bytes()).unwrap()
+}
+
 fn target(text: &str) -> Target {
     Target::parse(text.as_bytes()).unwrap()
 }
@@ -30,8 +34,10 @@ fn defaults_are_those_of_the_help() {
     assert_eq!(
         ingress(":8080 sctp:a:7000 --insecure"),
         IngressConfig {
-            listens: vec![Listen::Everywhere { port: 8080 }],
+            entrances: vec![entrance(":8080")],
+            handshakes: None,
             link: link("sctp:a:7000"),
+            protection: Protection::Insecure,
             ask: Ask::Own,
             link_wait_millis: Some(10_000),
             link_timeout_millis: 15_000,
@@ -45,6 +51,7 @@ fn defaults_are_those_of_the_help() {
         egress("sctp::7000 a:1 --insecure"),
         EgressConfig {
             link: link("sctp::7000"),
+            protection: Protection::Insecure,
             link_timeout_millis: 15_000,
             targets: vec![target("a:1")],
             services: vec![],
@@ -69,10 +76,10 @@ fn each_option() {
         ":1 --link-wait 0s unix:/x --insecure --service web_1 {EVERY_OPTION} \
          --sctp-udp-port 9899 --when-full refuse --link-timeout 300ms sctp:a:7000,b"
     ));
-    assert_eq!(config.listens.len(), 2);
+    assert_eq!(config.entrances.len(), 2);
     assert_eq!((config.link, config.ask), (link("sctp:a:7000,b"), Ask::Service("web_1".into())));
     assert_eq!((config.link_wait_millis, config.sctp_udp_port), (Some(0), Some(9899)));
-    assert_eq!((config.when_full, config.common), (WhenFull::Refuse, EVERY_COMMON));
+    assert_eq!((config.when_full, config.common), (WhenFull::Refuse, every_common()));
     assert_eq!(config.link_timeout_millis, 300);
     let config = ingress(":1 seqpacket:/l --to [::1]:80 --link-wait off --insecure");
     assert_eq!(config.link_wait_millis, None);
@@ -97,7 +104,20 @@ fn each_option() {
     let patterns: Vec<_> = config.allowed.patterns().iter().map(ToString::to_string).collect();
     assert_eq!(patterns, ["*.a:1", "10.0.0.0/8:*"]);
     assert_eq!(config.link_timeout_millis, 3_600_000);
-    assert_eq!(config.common, EVERY_COMMON);
+    assert_eq!(config.common, every_common());
+}
+
+#[test]
+fn clients_of_an_ingress_may_talk() {
+    let config = ingress(
+        ":1 socks5:127.0.0.1:2 http:unix:/x sctp:a:1 --insecure --to b:1 --passwords f \
+         --handshake-timeout 3s",
+    );
+    assert_eq!(config.entrances, [":1", "socks5:127.0.0.1:2", "http:unix:/x"].map(entrance));
+    let handshakes = Handshakes { passwords: Some("f".into()), timeout_millis: 3000 };
+    assert_eq!(config.handshakes, Some(handshakes));
+    let config = ingress("socks5::1 sctp:a:1 --insecure");
+    assert_eq!(config.handshakes, Some(Handshakes { passwords: None, timeout_millis: 10_000 }));
 }
 
 /// Any of them is something to connect to.
@@ -112,21 +132,81 @@ fn an_egress_needs_no_target_of_its_own() {
     );
 }
 
+fn keyed(key: &str, psk: Option<&str>, peers: &[&str], list: Option<&str>) -> Protection {
+    Protection::Keyed(KeyFiles {
+        key: key.into(),
+        psk: psk.map(Into::into),
+        peers: peers.iter().map(|key| Public::from_base64(key.as_bytes()).unwrap()).collect(),
+        list: list.map(Into::into),
+    })
+}
+
+/// What `wg pubkey` made of another secret than [`KEY`]'s.
+const OTHER: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
+
 #[test]
-fn no_link_without_insecure() {
-    let line = "no --insecure: this version neither encrypts a link nor knows who is at its far \
-                end; where nobody else can reach either end or the way between, give --insecure to \
-                both";
-    for command in [
-        "ingress :1 sctp:a:1",
-        "ingress :1 seqpacket:/x",
-        "egress sctp::1 a:1",
-        "egress seqpacket:/x a:1",
-        "egress sctp:127.0.0.1:1 a:1",
-    ] {
-        assert_eq!(refusal(&format!("seaprox {command}")), line);
-        assert!(told(&format!("seaprox {command} --insecure")).is_ok());
+fn by_which_keys() {
+    let with = |options: &str| ingress(&format!(":1 udp:a:1 {options}")).protection;
+    assert_eq!(with(&format!("--key k --peer {KEY}")), keyed("k", None, &[KEY], None));
+    assert_eq!(
+        with(&format!("--psk /p --peer {KEY} --key ./k")),
+        keyed("./k", Some("/p"), &[KEY], None)
+    );
+    let with = |options: &str| egress(&format!("udp::1 a:1 {options}")).protection;
+    assert_eq!(
+        with(&format!("--key k --peer {KEY} --peers l --peer {OTHER} --psk p")),
+        keyed("k", Some("p"), &[KEY, OTHER], Some("l"))
+    );
+    assert_eq!(with("--key k --peers l"), keyed("k", None, &[], Some("l")));
+    // Whatever is allowed stands there.
+    assert_eq!(egress("udp::1 --key k --peers l").targets, []);
+}
+
+#[test]
+fn keys_that_are_missing_or_not_keys() {
+    for end in ["ingress :1 udp:a:1", "egress udp::1 a:1", "egress seqpacket:/x a:1"] {
+        let why = |options: &str| refusal(&format!("seaprox {end} {options}"));
+        let line = why("");
+        for word in ["no keys: ", "seaprox genkey > ", "seaprox pubkey < ", "--key link.key --peer"]
+        {
+            assert!(line.contains(word), "{line}");
+        }
+        assert!(line.contains("--insecure"), "{line}");
+        assert!(told(&format!("seaprox {end} --insecure")).is_ok());
+        let peer = format!("--peer {KEY}");
+        assert_eq!(why("--key k"), format!("--peer: {PEER_MISSING}"));
+        assert_eq!(why("--key k --psk p"), format!("--peer: {PEER_MISSING}"));
+        assert_eq!(why(&peer), format!("--key: {KEY_MISSING}"));
+        assert_eq!(why("--psk p"), format!("--key: {KEY_MISSING}"));
+        assert_eq!(why("--key k --peer k"), "--peer k: a key is 44 characters of base64");
+        let twice = format!("--key k {peer} {peer}");
+        assert_eq!(why(&twice), format!("--peer {KEY}: is there twice"));
+        for options in ["--key k", &peer, "--psk p"] {
+            let option = options.split(' ').next().unwrap();
+            let both = format!("{options} --insecure");
+            let line = why(&both);
+            let says = |a: &str, b: &str| line == format!("{a}: not together with {b}");
+            assert!(says("--insecure", option) || says(option, "--insecure"), "{line}");
+        }
+        // Whoever types a key there has shown it, and the log does not show it again.
+        for option in ["--key", "--psk"] {
+            let line = why(&format!("{option} {KEY} {peer}"));
+            assert_eq!(line, format!("{option}: {IS_KEY}"));
+        }
     }
+    assert_eq!(
+        refusal(&format!("seaprox ingress :1 udp:a:1 --key k --peer {KEY} --peer {OTHER}")),
+        format!("--peer {OTHER}: an ingress has one link, and so one peer")
+    );
+    let zero = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let line = refusal(&format!("seaprox egress udp::1 a:1 --key k --peer {zero}"));
+    assert_eq!(line, format!("--peer {zero}: a key of nothing but zeroes is no key"));
+    let line = refusal("seaprox egress udp::1 a:1 --key k --peers l --psk p");
+    assert!(line.starts_with("--psk: it is for those of --peer"), "{line}");
+    let line = refusal("seaprox egress udp::1 a:1 --insecure --peers l");
+    assert!(line.contains("not together with"), "{line}");
+    let line = refusal("seaprox ingress :1 udp:a:1 --key k --peers l");
+    assert_eq!(line, "--peers: no such option or argument; --help lists them");
 }
 
 #[test]
@@ -135,7 +215,7 @@ fn refused_in_one_line_that_says_what_to_do() {
         (
             "ingress",
             "<LISTEN>... missing; like `seaprox ingress 127.0.0.1:8080 udp:egress.example:7000 \
-             --insecure`",
+             --key FILE --peer KEY`",
         ),
         (
             "ingress :1",
@@ -145,7 +225,7 @@ fn refused_in_one_line_that_says_what_to_do() {
         (
             "ingress sctp:a:1",
             "LISTEN: missing; like `seaprox ingress 127.0.0.1:8080 udp:egress.example:7000 \
-             --insecure`",
+             --key FILE --peer KEY`",
         ),
         (
             "ingress :1 a:2",
@@ -156,6 +236,21 @@ fn refused_in_one_line_that_says_what_to_do() {
             "sctp:a:1: an IPv6 address goes in brackets: write [ADDRESS]:PORT",
         ),
         ("ingress :1 :2 :1 sctp:a:1", ":1: is there twice"),
+        ("ingress :1 socks5::1 sctp:a:1", "socks5::1: is there twice"),
+        (
+            "ingress :1 sctp:a:1 --passwords f",
+            "--passwords f: no LISTEN is socks5: or http:, so nobody is asked anything: leave it out",
+        ),
+        (
+            "ingress :1 sctp:a:1 --handshake-timeout 1s",
+            "--handshake-timeout 1s: no LISTEN is socks5: or http:, so nobody is asked anything: \
+             leave it out",
+        ),
+        (
+            "ingress socks5::1 http::2 sctp:a:1 --to b:1",
+            "--to b:1: every LISTEN is socks5: or http:, whose clients say themselves where they want \
+             to go: leave it out",
+        ),
         ("ingress :1 sctp::1", "sctp::1: no host: write sctp:NAME:1, where the egress is"),
         (
             "ingress :1 sctp:a:1 --service a=b:1",
@@ -203,7 +298,10 @@ fn refused_in_one_line_that_says_what_to_do() {
             "--sctp-udp-port 1: seqpacket:/x is not sctp: leave it out",
         ),
         ("ingress :1 sctp:a:1 --allow a", "--allow: no such option or argument; --help lists them"),
-        ("egress", "<LINK> missing; like `seaprox egress udp::7000 example.org:80 --insecure`"),
+        (
+            "egress",
+            "<LINK> missing; like `seaprox egress udp::7000 example.org:80 --key FILE --peer KEY`",
+        ),
         (
             "egress :1 a:1",
             ":1: not a link: write udp:HOST:PORT, sctp:HOST:PORT, or seqpacket:/path on one machine",
@@ -253,7 +351,10 @@ fn at_most_so_many() {
         (1..=count).map(|number| item(number) + " ").collect()
     };
     let listens = |count| list(count, &|number| format!(":{number}"));
-    assert_eq!(ingress(&format!("{}sctp:a:1 --insecure", listens(LISTENS_MAX))).listens.len(), 16);
+    assert_eq!(
+        ingress(&format!("{}sctp:a:1 --insecure", listens(LISTENS_MAX))).entrances.len(),
+        16
+    );
     assert_eq!(
         refusal(&format!("seaprox ingress {}sctp:a:1 --insecure", listens(LISTENS_MAX + 1))),
         "LISTEN: at most 16 may be given"

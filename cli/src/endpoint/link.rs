@@ -61,11 +61,7 @@ impl Link {
 
     /// Refuses what cannot be connected to.
     pub fn check_peer(&self) -> Result<(), Refused> {
-        let (kind, hosts, port) = match self {
-            Link::Sctp { hosts, port } => ("sctp", hosts.as_slice(), port),
-            Link::Udp { host, port } => ("udp", host.as_slice(), port),
-            Link::Seqpacket(_) => return Ok(()),
-        };
+        let Some((kind, hosts, port)) = self.hosts() else { return Ok(()) };
         if hosts.is_empty() {
             return Err(
                 self.refused(format!("no host: write {kind}:NAME:{port}, where the egress is"))
@@ -79,11 +75,7 @@ impl Link {
 
     /// Refuses what cannot be listened on.
     pub fn check_local(&self) -> Result<(), Refused> {
-        let (kind, hosts, port) = match self {
-            Link::Sctp { hosts, port } => ("sctp", hosts.as_slice(), port),
-            Link::Udp { host, port } => ("udp", host.as_slice(), port),
-            Link::Seqpacket(_) => return Ok(()),
-        };
+        let Some((kind, hosts, port)) = self.hosts() else { return Ok(()) };
         if hosts.iter().any(|host| matches!(host, LinkHost::Name(_))) {
             return Err(self.refused(format!(
                 "a name cannot be listened on: write addresses, like {kind}:127.0.0.1:{port}, or \
@@ -95,6 +87,15 @@ impl Link {
                 Err(self.refused(format!("{every} is every address already: write it alone")))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// What it is called, its hosts and their port; `None`: it is a path.
+    fn hosts(&self) -> Option<(&'static str, &[LinkHost], u16)> {
+        match self {
+            Link::Sctp { hosts, port } => Some(("sctp", hosts, *port)),
+            Link::Udp { host, port } => Some(("udp", host.as_slice(), *port)),
+            Link::Seqpacket(_) => None,
         }
     }
 

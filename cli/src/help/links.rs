@@ -1,40 +1,47 @@
 //! What help says of the two ends of a link.
 
+use super::direct::handshakes;
 use super::{
-    Bounds, SIGNALS, connect_timeout, families, flag, logging, positional, sizes, socket_buffer,
-    target, timeouts, value, when_full,
+    Bounds, SIGNALS, connect_timeout, families, flag, logging, positional, rights, sizes,
+    socket_buffer, target, timeouts, value, when_full,
 };
 use crate::args::CONGESTION_DEFAULT;
+use crate::memory::MAX_NUM_PEERS;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, Command};
 use seaprox_udp::congestion::Algorithm;
 
+/// KEY stands for what `seaprox pubkey` prints.
 const INGRESS_EXAMPLES: &str = "\
 Examples:
-  What comes in at port 8080 goes where the egress says:
-    seaprox ingress 127.0.0.1:8080 udp:egress.example:7000 --insecure
+  What comes in at port 8080 goes where the egress says (seaprox genkey --help is about keys):
+    seaprox ingress 127.0.0.1:8080 udp:egress.example:7000 --key link.key --peer KEY
   Two ports and a unix socket, to one of the services that the egress offers:
-    seaprox ingress :8080 :8081 unix:/run/web.sock sctp:egress.example:7000 --service web --insecure
+    seaprox ingress :80 :81 unix:/web.sock sctp:a.example:7000 --service web --key link.key --peer KEY
   Two paths to the same egress, for when one of them fails (multihoming):
-    seaprox ingress :8080 sctp:192.0.2.1:7000,198.51.100.1 --insecure
+    seaprox ingress :8080 sctp:192.0.2.1:7000,198.51.100.1 --key link.key --peer KEY
   The ingress names the target, as far as the egress allows it:
-    seaprox ingress :8080 sctp:egress.example:7000 --to db.internal:5432 --insecure
+    seaprox ingress :8080 udp:egress.example:7000 --to db.internal:5432 --key link.key --peer KEY
   SCTP inside udp, through a network that knows nothing of SCTP (RFC 6951):
-    seaprox ingress :8080 sctp:egress.example:7000 --sctp-udp-port 9899 --insecure
-  Both ends on one machine, without SCTP:
+    seaprox ingress :8080 sctp:egress.example:7000 --sctp-udp-port 9899 --key link.key --peer KEY
+  Clients that say themselves where they want to go, as far as the egress allows it:
+    seaprox ingress socks5:127.0.0.1:1080 http::3128 udp:a.example:7000 --key link.key --peer KEY
+  Both ends on one machine, without SCTP and without keys:
     seaprox ingress :8080 seqpacket:/run/link.sock --insecure
 ";
 
 const EGRESS_EXAMPLES: &str = "\
 Examples:
   Everything goes to one place, or to the second if the first cannot be reached:
-    seaprox egress udp::7000 10.0.0.1:80 10.0.0.2:80 --insecure
+    seaprox egress udp::7000 10.0.0.1:80 10.0.0.2:80 --key link.key --peer KEY
   Services, of which an ingress chooses one with --service NAME:
-    seaprox egress sctp::7000 --service web=10.0.0.1:80,10.0.0.2:80 --service db=db:5432 --insecure
+    seaprox egress udp::7000 --service web=10.0.0.1:80 --service db=db:5432 --key link.key --peer KEY
   Whatever an ingress names with --to, if it is below example.org or in a network:
-    seaprox egress sctp::7000 --allow '*.example.org:443' --allow 10.0.0.0/8:80-90 --insecure
+    seaprox egress udp::7000 --allow '*.example.org:443' --allow 10.0.0.0/8:80-90 --key a --peer KEY
+  Several ingresses, each with rights of its own:
+    seaprox egress udp::7000 --service web=10.0.0.1:80 --service db=db:5432 --key a --peers peers
   Two addresses of this machine (multihoming):
-    seaprox egress sctp:192.0.2.1:7000,198.51.100.1 unix:/run/app.sock --insecure
+    seaprox egress sctp:192.0.2.1:7000,198.51.100.1 unix:/run/app.sock --key link.key --peer KEY
 ";
 
 /// clap takes no options between arguments of two kinds, so the LISTENs and the LINK are one list to
@@ -48,7 +55,7 @@ Arguments:
 {options}{after-help}";
 
 const INGRESS_ARGUMENTS: &str = "  \
-  <LISTEN>...  Where clients come from: 127.0.0.1:8080, [::]:8080, :8080, unix:/path, fd:3
+  <LISTEN>...  Where clients come from: 127.0.0.1:8080, :8080, unix:/path, fd:3, socks5:.., http:..
   <LINK>       Where the egress is, the last: udp:host:port, sctp:host:port[,host..], seqpacket:/path";
 
 const INGRESS_ARGUMENTS_LONG: &str = "  \
@@ -59,6 +66,8 @@ const INGRESS_ARGUMENTS_LONG: &str = "  \
             unix:/path      a unix socket; unix:@name in the abstract namespace
             fd:3            a listening socket that is open already
             fd:NAME         the one that LISTEN_FDNAMES calls so (socket activation)
+          Clients of socks5:LISTEN and http:LISTEN say themselves where they want to go, by
+          SOCKS 5 or by CONNECT of HTTP, which the egress must --allow
 
   <LINK>
           Where the egress is; the last argument:
@@ -78,8 +87,13 @@ pub(super) fn ingress_command(bounds: Bounds) -> Command {
         .before_help(INGRESS_ARGUMENTS)
         .before_long_help(INGRESS_ARGUMENTS_LONG)
         .arg(positional("LISTEN").required(true).num_args(1..).hide(true))
-        .arg(insecure())
+        .args(protection(peer(
+            "The key of the egress, as `seaprox pubkey` prints it there",
+            "The key of the egress, as `seaprox pubkey` prints it there: who has not the secret one to\n\
+            it is not spoken to",
+        )))
         .args(wishes())
+        .args(handshakes())
         .arg(
             value("link-wait", "TIME")
                 .default_value("10s")
@@ -118,6 +132,7 @@ pub(super) fn ingress_command(bounds: Bounds) -> Command {
         )
         .args(timeouts())
         .args(logging())
+        .args(rights())
 }
 
 /// `seaprox egress`.
@@ -128,7 +143,12 @@ pub(super) fn egress_command(bounds: Bounds) -> Command {
         .args_override_self(true)
         .arg(egress_link())
         .arg(target())
-        .arg(insecure())
+        .args(protection(peer(
+            "The key of an ingress, as `seaprox pubkey` prints it there; repeatable",
+            "The key of an ingress, as `seaprox pubkey` prints it there: who has not the secret one to\n\
+            it is not answered. May be given several times; --psk is for each of these",
+        )))
+        .arg(peers())
         .args(offers())
         .arg(link_timeout())
         .arg(congestion())
@@ -138,6 +158,25 @@ pub(super) fn egress_command(bounds: Bounds) -> Command {
         .arg(connect_timeout())
         .args(timeouts())
         .args(logging())
+        .args(rights())
+}
+
+/// `seaprox genkey`, `pubkey`, `genpsk`: as `wg` has them.
+pub(super) fn key_commands() -> [Command; 3] {
+    [
+        Command::new("genkey").about("Print a new secret key, for a file that only you can read").after_long_help(
+            "Example, of what each end of a link needs:\n  \
+            umask 077\n  \
+            seaprox genkey > link.key\n  \
+            seaprox pubkey < link.key > link.pub\n\
+            The other end knows this one by what is in link.pub. `wg` makes the same keys.",
+        ),
+        Command::new("pubkey").about("Print what the owner of the secret key on stdin is known by"),
+        Command::new("genpsk").about("Print a new preshared key, for a file at both ends of a link").after_long_help(
+            "What two ends may know beside each other's keys (--psk), in case the curve of those is\n\
+            broken one day: it has to reach both ends by a way that nobody else can read.",
+        ),
+    ]
 }
 
 fn congestion() -> Arg {
@@ -150,7 +189,7 @@ fn congestion() -> Arg {
         .help("Over udp, share the path as bbr, cubic or newreno does")
         .long_help(
             "Over udp, how what this end sends shares the path. bbr goes by the rate at which it\n\
-            arrives, and is not slowed down by a path that loses up to 2 % whatever the load;\n\
+            arrives, and is hardly slowed down by a path that loses 1 % whatever the load;\n\
             cubic, like most of TCP, takes any loss for a full path, and is the better neighbour\n\
             where the path is a short one that others share; newreno is the yardstick",
         )
@@ -171,14 +210,53 @@ fn egress_link() -> Arg {
         )
 }
 
-fn insecure() -> Arg {
-    flag("insecure")
-        .help("Let the link be neither encrypted nor authenticated; needed at both ends")
-        .long_help(
-            "Let the link be neither encrypted nor authenticated: whoever can reach the egress can\n\
-            use it, and whoever is between the ends can read everything and change it.\n\
-            There are no keys in this version yet, so every link needs it, at both ends",
-        )
+/// Keys, or none.
+fn protection(peer: Arg) -> [Arg; 4] {
+    [
+        value("key", "FILE")
+            .help("Read this end's secret key from FILE, as `seaprox genkey` prints it")
+            .long_help(
+                "Read this end's secret key from FILE, as `seaprox genkey` prints it. Nobody else may be\n\
+                able to read FILE. A name without a slash is looked for in $CREDENTIALS_DIRECTORY first\n\
+                (systemd's LoadCredential=), as are those of the other options",
+            ),
+        peer,
+        value("psk", "FILE")
+            .help("Read a key that both ends have besides from FILE (`seaprox genpsk`)")
+            .long_help(
+                "Read a key that both ends have besides from FILE, as `seaprox genpsk` prints it. A link is\n\
+                then safe even from who breaks the curve of the other keys one day",
+            ),
+        flag("insecure")
+            .conflicts_with_all(["key", "peer", "psk"])
+            .help("Without keys: neither encrypt nor authenticate; needed at both ends")
+            .long_help(
+                "Let the link be neither encrypted nor authenticated, instead of keys: whoever can reach\n\
+                the egress can use it, and whoever is between the ends can read everything and change it.\n\
+                Both ends have to be told; one with keys never speaks to one without",
+            ),
+    ]
+}
+
+/// Who is at the far end.
+fn peer(help: &'static str, long: &'static str) -> Arg {
+    value("peer", "KEY").action(ArgAction::Append).help(help).long_help(long)
+}
+
+fn peers() -> Arg {
+    value("peers", "FILE")
+        .conflicts_with("insecure")
+        .help("Read from FILE who the ingresses are, and what each may do")
+        .long_help(format!(
+            "Read from FILE who the ingresses are, and what each may do; a line for each:\n  \
+            NAME KEY [psk=FILE] [services=NAME,..] [allow=PATTERN].. [channels=N]\n  \
+            [opens-per-second=N]\n\
+            It may ask for these services, of which @ is the TARGETs [default: for all], and name\n\
+            what these patterns allow, each as for --allow, which counts for those without any.\n\
+            N is for each thread. Whatever they are, of half of each thread every peer has its part.\n\
+            A word that begins with # begins a comment. At most {MAX_NUM_PEERS} peers, --peer included\n\
+            (SEAPROX_MAX_NUM_PEERS at build time)",
+        ))
 }
 
 fn link_timeout() -> Arg {
@@ -224,7 +302,7 @@ fn offers() -> [Arg; 2] {
             .action(ArgAction::Append)
             .help("Let ingresses name targets: NAME:80, *.NAME:443, 10.0.0.0/8:80-90")
             .long_help(
-                "Let ingresses name targets themselves (--to), as far as a PATTERN fits:\n  \
+                "Let ingresses name targets themselves (--to, socks5:, http:), as far as a PATTERN fits:\n  \
                 example.org:80,443    this name\n  \
                 *.example.org:443     every name below it; * alone is every name\n  \
                 10.0.0.0/8:80-90      these addresses, when they are given as such\n  \

@@ -1,6 +1,6 @@
 //! Opens the sockets at which links come in.
 
-use super::{Bound, CannotListen, is_abstract, past_left_over};
+use super::{Bound, CannotListen, past_left_over};
 use crate::carriers::endpoint_of;
 use crate::endpoint::{Link, LinkHost, UnixPath};
 use crate::exit::ExitCode;
@@ -9,6 +9,7 @@ use seaprox_sctp::{Association, Seqpacket, Socket};
 use seaprox_udp::socket::{self, UdpSocket};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 impl CannotListen {
     /// The kernel cannot carry this link.
@@ -38,6 +39,11 @@ pub enum LinkSockets {
 }
 
 impl LinkListening {
+    /// The path that is removed with it.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_ref().map(|bound| bound.path.as_path())
+    }
+
     /// Opens it, for so many threads.
     pub fn open(
         at: &Link,
@@ -53,7 +59,7 @@ impl LinkListening {
             Link::Udp { host, port } => at_udp(host.as_ref(), *port, threads),
         };
         let path = match at {
-            Link::Seqpacket(path) if !is_abstract(path) => Bound::at(path),
+            Link::Seqpacket(path) if !path.is_abstract() => Bound::at(path),
             _ => None,
         };
         opened.map(|sockets| LinkListening { sockets, path }).map_err(|errno| match errno {

@@ -13,7 +13,7 @@ use seaprox::side::{Handle, SideKey};
 use seaprox::sim::{Caller, Random};
 use seaprox::sys::Ready;
 use seaprox::time::Instant;
-use seaprox::transport::{Event, Notice};
+use seaprox::transport::{Cause, Event, Notice};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
@@ -26,6 +26,8 @@ pub(super) struct Habits {
     pub(super) stall_millis_max: usize,
     pub(super) pause_millis_max: usize,
     pub(super) open: u16,
+    /// That a client waits to be told what became of its channel.
+    pub(super) awaits: u16,
     pub(super) abort: u16,
     pub(super) stop: u16,
     pub(super) stall: u16,
@@ -47,6 +49,9 @@ pub(super) struct World<'n> {
     pub(super) random: Random,
     pub(super) habits: Habits,
     pub(super) idle_millis: u32,
+    /// Carriers are greeted before there is a link, and keys may be older than all that was heard.
+    pub(super) is_sealed: bool,
+    pub(super) keys_jump: bool,
     /// Channels are refused before anybody hears of them: too many in a second.
     pub(super) refuses: bool,
     pub(super) stories: Vec<Story>,
@@ -90,6 +95,10 @@ pub(super) struct Guest {
     pub(super) stalled_until: Instant,
     /// It was told of the death of its link.
     pub(super) told_dead: bool,
+    /// It waits to be told what became of its channel.
+    pub(super) awaited: bool,
+    /// What its transport has noted while it is dialed.
+    pub(super) notes: [u8; 8],
 }
 
 pub(super) struct Engine<'n, T> {
@@ -270,10 +279,14 @@ impl<'n, T: Role<'n>> Engine<'n, T> {
             match event {
                 Event::Opened { handle, peer } => self.opened(handle, peer, world),
                 Event::Ready(side, ready) => self.side_ready(side, ready, world),
-                Event::Told(Notice::LinkDown { peer, reason }) => {
+                Event::Told(Notice::LinkDown { peer, reason, .. }) => {
                     self.link_down(peer, reason, world)
                 }
-                Event::Told(Notice::LinkUp { peer }) => self.up = line_of(peer),
+                Event::Told(Notice::LinkUp { peer, .. }) => self.up = line_of(peer),
+                Event::Told(Notice::Refused { source, reason, .. }) => {
+                    assert!(world.is_sealed, "nobody has to show who it is");
+                    self.link_down(source, reason, world);
+                }
                 Event::Told(notice) => unreachable!("{notice:?}"),
                 Event::Exhausted(_) => self.admit_at = Some(world.now.after(100)),
                 Event::Ended | Event::Dialed(_) => unreachable!("{event:?}"),
@@ -285,7 +298,12 @@ impl<'n, T: Role<'n>> Engine<'n, T> {
     fn link_down(&mut self, peer: Address, reason: FailReason, world: &mut World<'n>) {
         let Some(line) = line_of(peer) else { return };
         let net = world.net.borrow();
+        // A handshake has its own time.
+        let is_greeted = world.is_sealed && self.up != Some(line);
         match reason {
+            FailReason::TimedOut if is_greeted => {}
+            FailReason::Auth if world.keys_jump => {}
+            FailReason::Auth => assert!(net.lines[line].may_be_strange(), "both are who they are"),
             FailReason::LinkDown => assert!(!net.lines[line].is_alive(), "it is not down"),
             FailReason::TimedOut => {
                 assert!(
@@ -312,7 +330,7 @@ impl<'n, T: Role<'n>> Engine<'n, T> {
             return self.transport.close(handle, Some(FailReason::TableFull), &mut desk);
         };
         let line = story.line;
-        let wanted = self.transport.wanted(handle, self.key(place));
+        let wanted = self.transport.wanted(handle, self.key(place), &mut self.caller.desk());
         assert_eq!(wanted, wanted_of(serial), "{serial} is to lead elsewhere");
         let millis = world.random.scaled(world.habits.answer_millis_max) as u32;
         let part = Part::new(world.draw_bytes(), world.now);
@@ -330,6 +348,9 @@ impl<'n, T: Role<'n>> Engine<'n, T> {
         };
         guest.readable |= ready.readable || ready.error;
         guest.writable |= ready.writable || ready.error;
+        if let Stage::Dialing(_) = guest.stage {
+            return self.dial(place, Cause::Ready(ready), world);
+        }
         if ready.error {
             let is_down = self.down.contains(&guest.line);
             world.stories[guest.serial].error(T::END, is_down);
@@ -365,6 +386,8 @@ impl Guest {
             broken: false,
             stalled_until: now,
             told_dead: false,
+            awaited: false,
+            notes: [0; 8],
         }
     }
 

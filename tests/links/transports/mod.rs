@@ -2,6 +2,7 @@
 //! carriers, each driven by a stand-in for the worker. One seed: draws the circumstances, lets all
 //! live, and sees them come to rest.
 
+mod carried;
 mod engine;
 mod net;
 mod role;
@@ -10,16 +11,17 @@ mod users;
 mod waiting;
 
 use crate::wire::{Disorder, Weather};
+use carried::{STREAMS, house};
 use engine::{Engine, Habits, World};
 use net::{Acceptor, Connector, Faults, Net};
 use seaprox::sim::Random;
 use seaprox::time::Instant;
+use seaprox::wanted::Wish;
 use seaprox_proto::carrier::Order;
 use seaprox_proto::dest::{DestOptions, LinkDest};
 use seaprox_proto::link::LinkMemory;
 use seaprox_proto::session::{Config, Role};
-use seaprox_proto::source::LinkSource;
-use seaprox_proto::wanted::Wanted;
+use seaprox_proto::source::{Guest, LinkSource};
 use std::cell::RefCell;
 use std::ops::AddAssign;
 
@@ -36,6 +38,15 @@ const SPIN_ROUNDS: u32 = 20_000;
 /// Links of the acceptor, at most.
 const LINKS: usize = 2;
 
+/// Who may be at the acceptor and not have shown who they are.
+const GUESTS: usize = 3;
+
+/// How far the time of keys jumps, at most: a third of what is left of them when they are renewed.
+const JUMP_MILLIS_MAX: usize = 20_000;
+
+/// And not again before so much time has passed.
+const JUMP_PAUSE_MILLIS: u64 = 1500;
+
 /// What went on, to see that the seeds do something.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Summary {
@@ -45,6 +56,10 @@ pub(crate) struct Summary {
     packets: u64,
     deaths: u64,
     rounds: u64,
+    /// Runs with keys, the answers to those who asked for some, and packets that were meddled with.
+    sealed: u64,
+    answers: u64,
+    meddled: u64,
     simulated_seconds: u64,
 }
 
@@ -56,7 +71,36 @@ impl AddAssign for Summary {
         self.packets += other.packets;
         self.deaths += other.deaths;
         self.rounds += other.rounds;
+        self.sealed += other.sealed;
+        self.answers += other.answers;
+        self.meddled += other.meddled;
         self.simulated_seconds += other.simulated_seconds;
+    }
+}
+
+/// Connections of an initiator, at most.
+const SIDES_MAX: usize = 12;
+
+/// What happens where carriers are sealed. Chances are of 65,536, each time there is an occasion.
+#[derive(Clone, Copy, Debug)]
+struct Sealing {
+    /// All keys are suddenly older.
+    jump: u16,
+    /// A bit of a packet is another.
+    meddled: u16,
+    /// Drawn for the keys.
+    seed: u64,
+}
+
+impl Sealing {
+    /// Of a row of its own, so that those without keys are as they were.
+    fn draw(random: &mut Random) -> Option<Sealing> {
+        let mut chance = |most: usize| match random.below(2) {
+            0 => 0,
+            _ => random.scaled(most) as u16,
+        };
+        let (jump, meddled) = (chance(20_000), chance(4000));
+        (random.below(4) == 0).then_some(Sealing { jump, meddled, seed: random.bits() })
     }
 }
 
@@ -78,6 +122,7 @@ struct Circumstances {
     opens_per_second_max: u32,
     wait_millis: u32,
     wild_millis: u32,
+    sealing: Option<Sealing>,
 }
 
 impl Circumstances {
@@ -107,6 +152,7 @@ impl Circumstances {
                 pause_millis_max: random.scaled(1000),
                 told_max: random.pick(&[1, 2, 5, 128, 128]),
                 open,
+                awaits: random.pick(&[0, 0, 30_000, u16::MAX]),
                 abort,
                 stop,
                 stall,
@@ -123,6 +169,7 @@ impl Circumstances {
                 lost,
                 refused,
                 connect_millis_max: random.scaled(3000),
+                meddled: 0,
             },
             weather: Weather {
                 order,
@@ -137,12 +184,20 @@ impl Circumstances {
             order,
             is_tight,
             channels: channels as u16,
-            sides: [random.between(1, 12), random.between(1, 16)],
+            sides: [random.between(1, SIDES_MAX), random.between(1, 16)],
             idle_millis: random.between(3000, 15_000) as u32,
             opens_per_second_max: random.pick(&[1, 1000, 1000, 1000]),
             wait_millis: random.pick(&[0, 300, 5000, 1_000_000]),
             wild_millis: random.between(100, 15_000) as u32,
+            sealing: None,
         }
+    }
+
+    /// The same with keys, perhaps.
+    fn sealed(self, random: &mut Random) -> Circumstances {
+        let sealing = Sealing::draw(random).filter(|_| self.order != Order::Any);
+        let meddled = sealing.map_or(0, |sealing| sealing.meddled);
+        Circumstances { sealing, faults: Faults { meddled, ..self.faults }, ..self }
     }
 
     fn config(&self, role: Role) -> Config {
@@ -160,7 +215,11 @@ impl Circumstances {
 pub(crate) struct Memories {
     tight: Links<6, 52>,
     wide: Links<8, 1200>,
+    seats: Seats,
 }
+
+/// Of the initiators, and of the acceptor.
+type Seats = [[seaprox_sealed::Memory<STREAMS>; LINKS]; 2];
 
 struct Links<const CHANNELS: usize, const CHUNKS: usize> {
     initiators: [LinkMemory<CHANNELS, CHUNKS>; LINKS],
@@ -178,7 +237,8 @@ impl<const CHANNELS: usize, const CHUNKS: usize> Links<CHANNELS, CHUNKS> {
 
 impl Memories {
     pub(crate) const fn new() -> Memories {
-        Memories { tight: Links::new(), wide: Links::new() }
+        let seats = [const { [const { seaprox_sealed::Memory::new() }; LINKS] }; 2];
+        Memories { tight: Links::new(), wide: Links::new(), seats }
     }
 }
 
@@ -186,30 +246,42 @@ impl Memories {
 pub(crate) fn run(memories: &mut Memories, seed: u64, is_traced: bool) -> Summary {
     let mut random = Random::new(seed);
     let circumstances = Circumstances::draw(&mut random);
+    let circumstances = circumstances.sealed(&mut Random::new(!seed));
     if is_traced {
         println!("{circumstances:#?}");
     }
-    let start = (random, circumstances, is_traced);
+    let Memories { tight, wide, seats } = memories;
+    let start = (random, circumstances, is_traced, seats);
     let shared = circumstances.order == Order::Any;
     match (shared, circumstances.links == 1, circumstances.is_tight) {
-        (true, true, true) => run_in::<true, 1, _, _>(&mut memories.tight, start),
-        (true, true, false) => run_in::<true, 1, _, _>(&mut memories.wide, start),
-        (true, false, true) => run_in::<true, LINKS, _, _>(&mut memories.tight, start),
-        (true, false, false) => run_in::<true, LINKS, _, _>(&mut memories.wide, start),
-        (false, true, true) => run_in::<false, 1, _, _>(&mut memories.tight, start),
-        (false, true, false) => run_in::<false, 1, _, _>(&mut memories.wide, start),
-        (false, false, true) => run_in::<false, LINKS, _, _>(&mut memories.tight, start),
-        (false, false, false) => run_in::<false, LINKS, _, _>(&mut memories.wide, start),
+        (true, true, true) => run_in::<true, 1, _, _>(tight, start),
+        (true, true, false) => run_in::<true, 1, _, _>(wide, start),
+        (true, false, true) => run_in::<true, LINKS, _, _>(tight, start),
+        (true, false, false) => run_in::<true, LINKS, _, _>(wide, start),
+        (false, true, true) => run_in::<false, 1, _, _>(tight, start),
+        (false, true, false) => run_in::<false, 1, _, _>(wide, start),
+        (false, false, true) => run_in::<false, LINKS, _, _>(tight, start),
+        (false, false, false) => run_in::<false, LINKS, _, _>(wide, start),
     }
 }
 
 fn run_in<const SHARED: bool, const N: usize, const CHANNELS: usize, const CHUNKS: usize>(
     memories: &mut Links<CHANNELS, CHUNKS>,
-    (mut random, circumstances, is_traced): (Random, Circumstances, bool),
+    (mut random, circumstances, is_traced, seats): (Random, Circumstances, bool, &mut Seats),
 ) -> Summary {
     let Circumstances { habits, faults, weather, idle_millis, .. } = circumstances;
     let start = Instant::from_millis(random.below(1 << 20) as u64);
     let net = RefCell::new(Net::new(start, random.bits(), faults, weather));
+    net.borrow_mut().is_sealed = circumstances.sealing.is_some();
+    let [asking, answering] = seats;
+    let seed = |nth| circumstances.sealing.map(|sealing| sealing.seed.wrapping_add(nth));
+    let asking = asking.iter_mut().enumerate().map(|(number, memory)| {
+        let seats = std::slice::from_mut(memory);
+        seed(1 + number as u64).map(|seed| house(&net, Some(number), seats, seed))
+    });
+    let asking: Vec<_> = asking.collect();
+    let links = &mut answering[..circumstances.links];
+    let answering = seed(0).map(|seed| house(&net, None, links, seed));
     let world = World {
         net: &net,
         now: start,
@@ -218,6 +290,8 @@ fn run_in<const SHARED: bool, const N: usize, const CHANNELS: usize, const CHUNK
         random,
         habits,
         idle_millis,
+        is_sealed: circumstances.sealing.is_some(),
+        keys_jump: circumstances.sealing.is_some_and(|sealing| sealing.jump > 0),
         refuses: circumstances.opens_per_second_max == 1,
         stories: Vec::new(),
         bytes: 0,
@@ -226,26 +300,37 @@ fn run_in<const SHARED: bool, const N: usize, const CHANNELS: usize, const CHUNK
     let [initiator, acceptor] =
         [Role::Initiator, Role::Acceptor].map(|role| circumstances.config(role));
     let links = memories.initiators.iter_mut().take(circumstances.initiators);
-    let initiators = links.enumerate().map(|(number, memory)| {
+    let mut wishes = [const { [Wish::DEFAULT; SIDES_MAX] }; LINKS];
+    let initiators = links.zip(&mut wishes).enumerate().map(|(number, (memory, wishes))| {
         let options = DestOptions {
-            wanted: Wanted::DEFAULT,
+            wanted: Wish::DEFAULT,
             wait_millis: circumstances.wait_millis,
             connect_millis: 2000,
             seed: number as u32,
         };
-        let connector = Connector::<SHARED>::new(&net, number);
-        let dest = LinkDest::new(memory.link(0, initiator), connector, options);
+        let connector = Connector::<SHARED>::new(&net, number, asking[number].as_ref());
+        let dest = LinkDest::new(memory.link(0, initiator), connector, wishes, options);
         Engine::new(number, dest, &world, circumstances.sides[0])
     });
     let initiators = initiators.collect();
     let memories = memories.acceptor.first_chunk_mut::<N>().expect("at most so many");
-    let source = LinkSource::new(Acceptor::<SHARED>(&net), memories, acceptor);
+    let accept = Acceptor::<SHARED> { net: &net, house: answering.as_ref() };
+    let mut guests: [_; GUESTS] = std::array::from_fn(|_| Guest::new());
+    let source = LinkSource::new(accept, memories, acceptor).receiving(&mut guests);
     let acceptor = Engine::new(LINKS, source, &world, circumstances.sides[1]);
-    let mut run =
-        Run { initiators, acceptor, world, circumstances, start, rounds_here: 0, rounds: 0 };
+    let mut run = Run {
+        initiators,
+        acceptor,
+        world,
+        circumstances,
+        start,
+        jumped_at: start,
+        rounds_here: 0,
+        rounds: 0,
+    };
     while !run.round() {}
     run.fill();
-    let packets = net.borrow().packets;
+    let Net { packets, answers, meddled, .. } = *net.borrow();
     Summary {
         runs: 1,
         channels: run.world.stories.len() as u64,
@@ -253,24 +338,30 @@ fn run_in<const SHARED: bool, const N: usize, const CHANNELS: usize, const CHUNK
         packets,
         deaths: run.world.deaths,
         rounds: run.rounds,
+        sealed: u64::from(circumstances.sealing.is_some()),
+        answers,
+        meddled,
         simulated_seconds: run.world.now.since(start) / 1000,
     }
 }
 
-type Initiator<'n, 'm, const SHARED: bool> = Engine<'n, LinkDest<'m, Connector<'n, SHARED>>>;
+type Initiator<'n, 's, 'm, const SHARED: bool> =
+    Engine<'n, LinkDest<'m, Connector<'n, 's, SHARED>>>;
 
-struct Run<'n, 'm, const SHARED: bool, const N: usize> {
-    initiators: Vec<Initiator<'n, 'm, SHARED>>,
-    acceptor: Engine<'n, LinkSource<'m, Acceptor<'n, SHARED>, N>>,
+struct Run<'n: 'm, 's: 'n, 'm, const SHARED: bool, const N: usize> {
+    initiators: Vec<Initiator<'n, 's, 'm, SHARED>>,
+    acceptor: Engine<'n, LinkSource<'m, Acceptor<'n, 's, SHARED>, N>>,
     world: World<'n>,
     circumstances: Circumstances,
     start: Instant,
+    /// When keys were made older.
+    jumped_at: Instant,
     /// Rounds since time went on.
     rounds_here: u32,
     rounds: u64,
 }
 
-impl<const SHARED: bool, const N: usize> Run<'_, '_, SHARED, N> {
+impl<const SHARED: bool, const N: usize> Run<'_, '_, '_, SHARED, N> {
     /// Lets everybody have a turn who has reason to; says whether all has come to rest.
     fn round(&mut self) -> bool {
         let calm_at = self.start.after(self.circumstances.wild_millis);
@@ -331,6 +422,15 @@ impl<const SHARED: bool, const N: usize> Run<'_, '_, SHARED, N> {
                 net.kill(line);
                 world.trace(|| format!("carrier {line} dies"));
             }
+        }
+        // What was under way has arrived before the next one.
+        let has_settled = world.now.since(self.jumped_at) >= JUMP_PAUSE_MILLIS;
+        let sealing = self.circumstances.sealing;
+        if has_settled && sealing.is_some_and(|sealing| world.maybe(sealing.jump)) {
+            self.jumped_at = world.now;
+            let millis = world.random.below(JUMP_MILLIS_MAX) as u64;
+            world.net.borrow_mut().ahead_millis += millis;
+            world.trace(|| format!("keys are {millis} ms older"));
         }
     }
 

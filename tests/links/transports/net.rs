@@ -5,8 +5,10 @@
 //! that is over, and nobody else is.
 
 mod kernel;
+mod ways;
 
 pub(crate) use kernel::Kernel;
+pub(crate) use ways::{Acceptor, Connector};
 
 use crate::wire::{Weather, Wire};
 use seaprox::address::Address;
@@ -14,10 +16,9 @@ use seaprox::fail::FailReason;
 use seaprox::sim::Random;
 use seaprox::sys::{Errno, RawFd, Ready};
 use seaprox::time::Instant;
+use seaprox_noise::message::RESPONSE_BYTES;
 use seaprox_proto::carrier::{Bounds, Carrier, Order, Received, WINDOW_BYTES_MIN};
-use seaprox_proto::dest::{Begun, Connect};
 use seaprox_proto::message::PACKET_BYTES;
-use seaprox_proto::source::Accept;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 
@@ -37,6 +38,8 @@ pub(crate) struct Faults {
     /// A carrier is not to be had.
     pub(crate) refused: u16,
     pub(crate) connect_millis_max: usize,
+    /// Carriers are sealed, and somebody is in between: a bit of a packet is another.
+    pub(crate) meddled: u16,
 }
 
 /// One end of a carrier.
@@ -59,6 +62,11 @@ struct Here {
 }
 
 impl Here {
+    /// Is registered anew.
+    fn renumber(&mut self, own: u32) {
+        (self.own, self.fresh, self.gone_told) = (Some(own), true, false);
+    }
+
     /// Nothing is taken: an event tells when that is over, or without order a poll.
     fn blocked<const SHARED: bool>(&mut self, now: Instant) {
         match SHARED {
@@ -83,6 +91,9 @@ pub(crate) struct Line {
     asks_at: Instant,
     /// What is sent vanishes, and nobody is told.
     pub(crate) is_silent: bool,
+    /// Something else was sent than was to be.
+    is_meddled: bool,
+    is_sealed: bool,
 }
 
 impl Line {
@@ -100,9 +111,14 @@ impl Line {
         self.is_silent || late
     }
 
-    /// An initiator may be told that there is no vacant link.
+    /// An initiator may be told that there is no vacant link: with keys, by who has accepted it.
     pub(crate) fn may_be_refused(&self) -> bool {
-        self.accepted_at.is_none()
+        self.is_sealed || self.accepted_at.is_none()
+    }
+
+    /// An end may find that the other is not who it is to be.
+    pub(crate) fn may_be_strange(&self) -> bool {
+        self.is_meddled
     }
 
     fn arrived(&self, end: usize, now: Instant) -> bool {
@@ -129,6 +145,12 @@ pub(crate) struct Net {
     /// or for who accepts that: everybody else finds nothing.
     held: Option<usize>,
     pub(crate) packets: u64,
+    /// Of those, the ones that answer who asks for keys, and those that were meddled with.
+    pub(crate) answers: u64,
+    pub(crate) meddled: u64,
+    pub(crate) is_sealed: bool,
+    /// How far the time by which keys grow old is ahead of `now`.
+    pub(crate) ahead_millis: u64,
     /// Something happened since it was last looked at.
     pub(crate) went_on: bool,
 }
@@ -145,8 +167,17 @@ impl Net {
             is_listening: false,
             held: None,
             packets: 0,
+            answers: 0,
+            meddled: 0,
+            is_sealed: false,
+            ahead_millis: 0,
             went_on: false,
         }
+    }
+
+    /// Now, for keys.
+    pub(crate) fn key_time(&self) -> Instant {
+        Instant::from_millis(self.now.as_millis() + self.ahead_millis)
     }
 
     fn maybe(&mut self, chance: u16) -> bool {
@@ -297,6 +328,8 @@ impl Net {
             accepted_at: None,
             asks_at: now.after(millis),
             is_silent: false,
+            is_meddled: false,
+            is_sealed: self.is_sealed,
         });
         self.lines.len() - 1
     }
@@ -332,6 +365,12 @@ pub(crate) struct Hold<'n, const SHARED: bool> {
     end: usize,
 }
 
+impl<'n, const SHARED: bool> Hold<'n, SHARED> {
+    pub(crate) fn net(&self) -> &'n RefCell<Net> {
+        self.net
+    }
+}
+
 impl<const SHARED: bool> Drop for Hold<'_, SHARED> {
     fn drop(&mut self) {
         let net = &mut *self.net.borrow_mut();
@@ -364,6 +403,7 @@ impl<const SHARED: bool> Carrier for Hold<'_, SHARED> {
         let now = net.now;
         let stalls = net.maybe(net.faults.full);
         let until = stalls.then(|| now.after(net.random.scaled(net.faults.full_millis_max) as u32));
+        let meddled = net.faults.meddled > 0 && net.maybe(net.faults.meddled);
         let Net { lines, random, .. } = net;
         let line = &mut lines[self.line];
         if line.here[self.end].gone || line.here[1 - self.end].dropped && !line.is_silent {
@@ -371,11 +411,19 @@ impl<const SHARED: bool> Carrier for Hold<'_, SHARED> {
         }
         let here = &mut line.here[self.end];
         here.full_until = here.full_until.filter(|&at| at > now).or(until);
-        if here.full_until.is_some() || !line.wires[self.end].send(stream, packet, now, random) {
+        let mut packet = packet.to_vec();
+        if meddled {
+            let bit = random.below(packet.len() * 8);
+            packet[bit / 8] ^= 1 << (bit % 8);
+        }
+        if here.full_until.is_some() || !line.wires[self.end].send(stream, &packet, now, random) {
             here.blocked::<SHARED>(now);
             return Err(Errno::AGAIN);
         }
+        line.is_meddled |= meddled;
         net.packets += 1;
+        net.meddled += u64::from(meddled);
+        net.answers += u64::from(packet.len() == RESPONSE_BYTES && packet[0] == 0x02);
         net.went_on = true;
         Ok(())
     }
@@ -465,87 +513,4 @@ impl<const SHARED: bool> Carrier for Hold<'_, SHARED> {
         line.here[self.end].wants_read = true;
         Err(Errno::AGAIN)
     }
-}
-
-/// How an initiator's carrier is connected.
-pub(crate) struct Connector<'n, const SHARED: bool> {
-    net: &'n RefCell<Net>,
-    initiator: usize,
-    line: Option<usize>,
-}
-
-impl<'n, const SHARED: bool> Connector<'n, SHARED> {
-    pub(crate) fn new(net: &'n RefCell<Net>, initiator: usize) -> Self {
-        Connector { net, initiator, line: None }
-    }
-}
-
-impl<'n, const SHARED: bool> Connect for Connector<'n, SHARED> {
-    type Carrier = Hold<'n, SHARED>;
-
-    fn begin(&mut self) -> Begun<Self::Carrier> {
-        let net = &mut *self.net.borrow_mut();
-        match net.random.below(8) {
-            0 if !net.calm => return Begun::Waiting,
-            1 if !net.calm => return Begun::Failed(FailReason::NameResolution),
-            _ => {}
-        }
-        let line = net.begin(self.initiator);
-        self.line = Some(line);
-        Begun::Carrier(Hold { net: self.net, line, end: 0 })
-    }
-
-    fn finish(&mut self, carrier: &mut Self::Carrier) -> Result<bool, FailReason> {
-        let net = &mut *self.net.borrow_mut();
-        let line = &net.lines[carrier.line];
-        match line.connected_at <= net.now {
-            true if line.is_refused => Err(FailReason::ConnectionRefused),
-            connected => Ok(connected),
-        }
-    }
-
-    fn peer(&self) -> Address {
-        self.line.map_or(Address::UNKNOWN, address_of)
-    }
-}
-
-/// Where the acceptor's carriers come from.
-pub(crate) struct Acceptor<'n, const SHARED: bool>(pub(crate) &'n RefCell<Net>);
-
-impl<'n, const SHARED: bool> Accept for Acceptor<'n, SHARED> {
-    type Carrier = Hold<'n, SHARED>;
-
-    fn fd(&self) -> RawFd {
-        LISTENER
-    }
-
-    fn is_shared(&self) -> bool {
-        SHARED
-    }
-
-    fn accept(&mut self, refused: Option<FailReason>) -> Result<(Self::Carrier, Address), Errno> {
-        let net = &mut *self.0.borrow_mut();
-        if net.maybe(net.faults.no_memory) {
-            return Err(net.random.pick(&[Errno::MFILE, Errno::CONNABORTED]));
-        }
-        let held = net.held.filter(|&line| net.lines[line].accepted_at.is_none());
-        let line = held.or(net.waiting()).ok_or(Errno::AGAIN)?;
-        if SHARED && !net.is_for(line) {
-            return Err(Errno::AGAIN);
-        }
-        assert!(SHARED || refused.is_none(), "nobody looks for who is not wanted");
-        if refused.is_some() {
-            net.lines[line].asks_at = net.now.after(50);
-            return Err(Errno::AGAIN);
-        }
-        net.lines[line].accepted_at = Some(net.now);
-        net.went_on = true;
-        Ok((Hold { net: self.0, line, end: 1 }, address_of(line)))
-    }
-
-    fn is_waiting(&self) -> bool {
-        self.0.borrow().held.is_some()
-    }
-
-    fn end(&mut self) {}
 }

@@ -2,14 +2,13 @@
 
 use super::net::Kernel;
 use super::story::OPENER;
-use seaprox::address::Address;
 use seaprox::side::{Handle, SideKey};
-use seaprox::sim::Caller;
+use seaprox::sim::{Caller, Dialed};
 use seaprox::sys::Errno;
-use seaprox::transport::{Cause, Desk, Dest, Source, Step, Transport};
+use seaprox::transport::{Asked, Cause, Desk, Dest, Source, Step, Transport};
+use seaprox::wanted::Wish;
 use seaprox_proto::dest::{Connect, LinkDest};
 use seaprox_proto::source::{Accept, LinkSource};
-use seaprox_proto::wanted::Wanted;
 
 /// A source or a dest.
 pub(super) trait Role<'n>: Transport<Kernel<'n>> {
@@ -18,11 +17,11 @@ pub(super) trait Role<'n>: Transport<Kernel<'n>> {
     fn dial(
         &mut self,
         caller: &mut Caller<Kernel<'n>>,
-        at: (SideKey, Address),
-        cause: Cause<Wanted>,
+        dialed: Dialed<'_>,
+        cause: Cause<Wish>,
     ) -> Step;
-    fn abort(&mut self, side: SideKey, desk: &mut Desk<'_, Kernel<'n>>);
-    fn wanted(&mut self, handle: Handle, side: SideKey) -> Wanted;
+    fn abort(&mut self, side: SideKey, notes: &[u8; 8], desk: &mut Desk<'_, Kernel<'n>>);
+    fn wanted(&mut self, handle: Handle, side: SideKey, desk: &mut Desk<'_, Kernel<'n>>) -> Wish;
     fn answer(&mut self, handle: Handle, desk: &mut Desk<'_, Kernel<'n>>);
     fn admit(&mut self, desk: &mut Desk<'_, Kernel<'n>>) -> Result<(), Errno>;
 }
@@ -31,23 +30,23 @@ impl<'n, A: Connect> Role<'n> for LinkDest<'_, A> {
     const END: usize = OPENER;
 
     fn is_open(&self) -> bool {
-        Dest::<Kernel<'n>, Wanted>::is_open(self)
+        Dest::<Kernel<'n>, Wish>::is_open(self)
     }
 
     fn dial(
         &mut self,
         caller: &mut Caller<Kernel<'n>>,
-        (side, client): (SideKey, Address),
-        cause: Cause<Wanted>,
+        dialed: Dialed<'_>,
+        cause: Cause<Wish>,
     ) -> Step {
-        caller.dial(self, side, client, cause)
+        caller.dial(self, dialed, cause)
     }
 
-    fn abort(&mut self, side: SideKey, desk: &mut Desk<'_, Kernel<'n>>) {
-        Dest::<Kernel<'n>, Wanted>::abort(self, side, desk);
+    fn abort(&mut self, side: SideKey, notes: &[u8; 8], desk: &mut Desk<'_, Kernel<'n>>) {
+        Dest::<Kernel<'n>, Wish>::abort(self, side, notes, desk);
     }
 
-    fn wanted(&mut self, _: Handle, _: SideKey) -> Wanted {
+    fn wanted(&mut self, _: Handle, _: SideKey, _: &mut Desk<'_, Kernel<'n>>) -> Wish {
         unreachable!("nothing comes from a dest")
     }
 
@@ -65,23 +64,22 @@ impl<'n, A: Accept, const LINKS: usize> Role<'n> for LinkSource<'_, A, LINKS> {
         false
     }
 
-    fn dial(
-        &mut self,
-        _: &mut Caller<Kernel<'n>>,
-        _: (SideKey, Address),
-        _: Cause<Wanted>,
-    ) -> Step {
+    fn dial(&mut self, _: &mut Caller<Kernel<'n>>, _: Dialed<'_>, _: Cause<Wish>) -> Step {
         unreachable!("nothing goes to a source")
     }
 
-    fn abort(&mut self, _: SideKey, _: &mut Desk<'_, Kernel<'n>>) {}
+    fn abort(&mut self, _: SideKey, _: &[u8; 8], _: &mut Desk<'_, Kernel<'n>>) {}
 
-    fn wanted(&mut self, handle: Handle, side: SideKey) -> Wanted {
-        Source::<Kernel<'n>>::target(self, handle, side)
+    fn wanted(&mut self, handle: Handle, side: SideKey, desk: &mut Desk<'_, Kernel<'n>>) -> Wish {
+        match Source::target(self, handle, side, desk) {
+            Asked::For(wanted) => wanted,
+            asked => panic!("a channel says at once what it wants: {asked:?}"),
+        }
     }
 
     fn answer(&mut self, handle: Handle, desk: &mut Desk<'_, Kernel<'n>>) {
-        Source::answer(self, handle, desk);
+        let told = Source::answer(self, handle, SideKey::source(0), Ok(()), desk);
+        assert_eq!(told, Ok(()));
     }
 
     fn admit(&mut self, desk: &mut Desk<'_, Kernel<'n>>) -> Result<(), Errno> {

@@ -32,6 +32,8 @@ pub(super) struct Part {
     pub(super) told_broken: bool,
     /// It may read now, and its target was reached.
     pub(super) reads: bool,
+    /// Its target was reached, which the opener may know.
+    pub(super) answered: bool,
     pub(super) left: Option<Left>,
     /// When it last received something, or there was nothing to receive.
     went_on_at: Instant,
@@ -48,6 +50,7 @@ impl Part {
             told_end: false,
             told_broken: false,
             reads: false,
+            answered: false,
             left: None,
             went_on_at: now,
         }
@@ -133,6 +136,12 @@ impl Story {
             None => self.refused.map(Left::Because),
         };
         assert_eq!(why, Some(Left::Because(reason)), "{serial}: at {end}");
+    }
+
+    /// An end was told that the target was reached.
+    pub(super) fn be_accepted(&self, end: usize) {
+        let answered = self.parts[1 - end].as_ref().is_some_and(|far| far.answered);
+        assert!(answered, "{}: nobody was reached", self.serial);
     }
 
     /// An end was told that something is wrong with the channel, or that nobody reads.

@@ -6,9 +6,9 @@ use super::role::Role;
 use super::story::{Left, OPENER, Part, Story};
 use seaprox::address::Address;
 use seaprox::fail::FailReason;
+use seaprox::sim::Dialed;
 use seaprox::transport::{Cause, Lent, Room, Step};
-use seaprox_proto::message::Target;
-use seaprox_proto::wanted::Wanted;
+use seaprox::wanted::{Wanted, Wish};
 use std::net::SocketAddr;
 
 /// That a side in error may still be read.
@@ -67,28 +67,42 @@ impl<'n, T: Role<'n>> Engine<'n, T> {
         let line = world.net.borrow().latest(self.number)?;
         let part = Part::new(wanted, world.now);
         world.stories.push(Story::new(serial, line, part, world));
-        self.guests[place] =
-            Some(Guest::new(serial, line, None, Stage::Dialing(world.now), world.now));
+        let guest = Guest::new(serial, line, None, Stage::Dialing(world.now), world.now);
+        let awaited = world.maybe(world.habits.awaits);
+        self.guests[place] = Some(Guest { awaited, ..guest });
         self.dial(place, Cause::Start(wanted_of(serial)), world);
         Some(serial)
     }
 
-    fn dial(&mut self, place: usize, cause: Cause<Wanted>, world: &mut World<'n>) {
-        let serial = self.guest(place).serial;
-        let at = (self.key(place), client_of(serial));
-        let step = self.transport.dial(&mut self.caller, at, cause);
+    /// The next step of a guest that is being dialed.
+    pub(super) fn dial(&mut self, place: usize, cause: Cause<Wish>, world: &mut World<'n>) {
+        let side = self.key(place);
+        let guest = self.guests[place].as_mut().expect("it is there");
+        let (serial, awaited, source) = (guest.serial, guest.awaited, client_of(guest.serial));
+        let is_opened = guest.is_opened();
+        let dialed = Dialed { side, source, awaited, notes: &mut guest.notes };
+        let step = self.transport.dial(&mut self.caller, dialed, cause);
         world.trace(|| format!("{} dials for {serial}: {step:?}", self.number));
-        let line = world.net.borrow().latest(self.number).expect("there was one");
+        if !is_opened {
+            // If it is open now, it is over this carrier.
+            let line = world.net.borrow().latest(self.number).expect("there was one");
+            (guest.line, world.stories[serial].line) = (line, line);
+        }
+        let is_down = self.down.contains(&guest.line);
         match step {
-            Step::Wait(until) => self.guest(place).stage = Stage::Dialing(until),
+            Step::Wait(until) => guest.stage = Stage::Dialing(until),
             Step::Lent(handle, _) => {
-                assert!(!self.down.contains(&line), "{serial}: a channel of a link that is down");
-                world.stories[serial].line = line;
-                let guest = self.guest(place);
-                (guest.line, guest.handle, guest.stage) = (line, Some(handle), Stage::Open);
+                assert!(!is_down, "{serial}: a channel of a link that is down");
+                (guest.handle, guest.stage) = (Some(handle), Stage::Open);
+                if awaited {
+                    world.stories[serial].be_accepted(T::END);
+                }
                 self.pump(place, world);
             }
             Step::Failed(reason) => {
+                if is_opened {
+                    world.stories[serial].reset(T::END, reason, is_down);
+                }
                 self.finish(place, Some(reason), world);
             }
             step => unreachable!("{step:?}"),
@@ -107,6 +121,7 @@ impl<'n, T: Role<'n>> Engine<'n, T> {
             }
             Stage::Answering(_) => {
                 guest.stage = Stage::Open;
+                world.stories[guest.serial].part(T::END).answered = true;
                 if let Some(handle) = guest.handle {
                     self.transport.answer(handle, &mut self.caller.desk());
                 }
@@ -248,12 +263,22 @@ impl<'n, T: Role<'n>> Engine<'n, T> {
     ) {
         let guest = self.guests[place].take().expect("it is there");
         world.trace(|| format!("{}: {} leaves: {reason:?}", self.number, guest.serial));
-        let left = reason.map_or(Left::InOrder, Left::Because);
+        // Of one that is being dialed the transport is not told why it leaves.
+        let gone = guest.handle.is_none().then_some(FailReason::SourceGone);
+        let left = gone.or(reason).map_or(Left::InOrder, Left::Because);
         world.stories[guest.serial].leave(T::END, left);
+        let (side, mut desk) = (self.key(place), self.caller.desk());
         match guest.handle {
-            Some(handle) => self.transport.close(handle, reason, &mut self.caller.desk()),
-            None => self.transport.abort(self.key(place), &mut self.caller.desk()),
+            Some(handle) => self.transport.close(handle, reason, &mut desk),
+            None => self.transport.abort(side, &guest.notes, &mut desk),
         }
+    }
+}
+
+impl Guest {
+    /// It is being dialed, and its channel was opened: its transport's notes say so.
+    fn is_opened(&self) -> bool {
+        self.notes[..4] != [0; 4]
     }
 }
 
@@ -268,11 +293,12 @@ pub(super) fn serial_of(client: Address) -> usize {
     usize::from(high) << 8 | usize::from(low)
 }
 
-pub(super) fn wanted_of(serial: usize) -> Wanted {
+pub(super) fn wanted_of(serial: usize) -> Wish {
     let name = serial.to_string();
-    Wanted::new(if serial.is_multiple_of(2) {
-        Target::Name(name.as_bytes(), 80)
+    let wanted = if serial.is_multiple_of(2) {
+        Wanted::Name(name.as_bytes(), 80)
     } else {
-        Target::Service(name.as_bytes())
-    })
+        Wanted::Service(name.as_bytes())
+    };
+    Wish::new(wanted).expect("its name is short")
 }

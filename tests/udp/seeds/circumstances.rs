@@ -1,6 +1,6 @@
 //! What a seed decides before anything happens.
 
-use super::LINKS;
+use super::{LINKS, SIDES_MAX};
 use crate::engine::Habits;
 use crate::net::{Faults, Weather};
 use seaprox::sim::Random;
@@ -79,6 +79,7 @@ impl Circumstances {
                 pause_millis_max: random.scaled(300),
                 told_max: random.pick(&[1, 5, 128, 128]),
                 open,
+                awaits: random.pick(&[0, 0, 30_000, u16::MAX]),
                 abort,
                 stop,
                 stall,
@@ -95,7 +96,7 @@ impl Circumstances {
             initiators: random.between(1, links),
             is_tight,
             channels: random.between(1, if is_tight { 6 } else { 8 }) as u16,
-            sides: [random.between(1, 12), random.between(1, 16)],
+            sides: [random.between(1, SIDES_MAX), random.between(1, 16)],
             idle_millis: random.between(6000, 15_000) as u32,
             wait_millis: random.pick(&[0, 300, 5000, 1_000_000]),
             wild_millis: random.between(100, 8000) as u32,

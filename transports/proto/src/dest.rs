@@ -1,18 +1,20 @@
 //! A link as a dest: each connection becomes a channel of it. Connects it, and again for ever when it
 //! is lost. Knows neither the carrier's addresses nor where the far end goes.
 //!
-//! Invariant: at most one carrier is there, being connected or in the link.
+//! Invariants: at most one carrier is there, being connected or in the link. A side that is being
+//! dialed has a channel if and only if its notes say so: it is opened, and the source waits for the
+//! far end's answer.
 
 use crate::carrier::Carrier;
 use crate::link::{Link, Told};
 use crate::session::Refused;
-use crate::wanted::Wanted;
 use seaprox::address::Address;
 use seaprox::fail::FailReason;
 use seaprox::side::{Handle, SideKey};
 use seaprox::sys::{RawFd, Ready, Sys};
-use seaprox::time::Instant;
+use seaprox::time::{DURATION_MILLIS_MAX, Instant};
 use seaprox::transport::{Cause, Desk, Dest, Dial, Event, Lent, Notice, Room, Step, Transport};
+use seaprox::wanted::Wish;
 
 /// How the carrier of a link is connected.
 pub trait Connect {
@@ -59,7 +61,7 @@ impl<C> Begun<C> {
 #[derive(Clone, Copy, Debug)]
 pub struct DestOptions {
     /// Where the far end is to lead connections that name no target themselves.
-    pub wanted: Wanted,
+    pub wanted: Wish,
     /// How long a down link makes clients wait before they are refused, in milliseconds.
     pub wait_millis: u32,
     /// How long connecting the carrier and the far end's hello may take, in milliseconds.
@@ -77,11 +79,9 @@ const RETRY_MILLIS: u32 = 1000;
 /// How often a name that is being looked up is asked for.
 const LOOKUP_MILLIS: u32 = 20;
 
-/// How soon a channel is tried again when the carrier takes nothing.
-const ROOM_MILLIS: u32 = 1;
-
-/// Connections that wait for the carrier with a target of their own, at most.
-const WAITING_MAX: usize = 16;
+/// How soon a channel is tried again when the carrier takes nothing, in milliseconds: after 1, 2, 4 .. of
+/// them. Many may wait at once, of whom each costs a look.
+const ROOM_MILLIS_MAX: u32 = 32;
 
 enum Stage<C> {
     /// Tried again then.
@@ -110,12 +110,22 @@ pub struct LinkDest<'m, A: Connect> {
     tries: u32,
     random: u32,
     notice: Option<Notice>,
-    waiting: [Option<(SideKey, Wanted)>; WAITING_MAX],
+    /// By connection, what those want that wait for the carrier.
+    waiting: &'m mut [Wish],
 }
 
 impl<'m, A: Connect> LinkDest<'m, A> {
     /// A link that is down, and connects itself with the first poll.
-    pub fn new(link: Link<'m, A::Carrier>, connect: A, options: DestOptions) -> Self {
+    ///
+    /// `waiting`: where it is kept what connections want while the carrier takes nothing: as many as
+    /// the worker's table has, or none if all of them want what the options say. Who has no place
+    /// there and would have to wait is refused ([`FailReason::TableFull`]).
+    pub fn new(
+        link: Link<'m, A::Carrier>,
+        connect: A,
+        waiting: &'m mut [Wish],
+        options: DestOptions,
+    ) -> Self {
         LinkDest {
             link,
             connect,
@@ -128,7 +138,7 @@ impl<'m, A: Connect> LinkDest<'m, A> {
             tries: 0,
             random: options.seed | 1,
             notice: None,
-            waiting: [None; WAITING_MAX],
+            waiting,
         }
     }
 
@@ -148,7 +158,7 @@ impl<'m, A: Connect> LinkDest<'m, A> {
         let jitter = self.random() % (pause / 2);
         self.tries += 1;
         self.stage = Stage::Down(now.after(pause - pause / 4 + jitter));
-        self.notice = Some(Notice::LinkDown { peer: self.connect.peer(), reason });
+        self.notice = Some(Notice::LinkDown { peer: self.connect.peer(), number: None, reason });
     }
 
     /// Whether clients are to wait or to be refused while the link is down.
@@ -181,7 +191,8 @@ impl<'m, A: Connect> LinkDest<'m, A> {
                 Begun::Waiting => *at = now.after(LOOKUP_MILLIS),
                 Begun::Failed(reason) => self.down(reason, now),
                 Begun::Carrier(carrier) => {
-                    match carrier.fd().map(|fd| desk.poller.add_dest_own(fd, 0)) {
+                    let interest = carrier.interest();
+                    match carrier.fd().map(|fd| desk.poller.add_dest_own(fd, 0, interest)) {
                         None | Some(Ok(())) => {
                             let until = now.after(self.options.connect_millis);
                             // Ready at once, should it be connected already.
@@ -216,46 +227,96 @@ impl<'m, A: Connect> LinkDest<'m, A> {
         }
     }
 
-    fn open(&mut self, dial: &Dial<'_, impl Sys>, wanted: Wanted) -> Step {
-        let opened = self.link.open(dial.side, wanted.target(), dial.source.socket_addr());
-        match opened {
+    /// The next step of a dial.
+    fn step(&mut self, dial: &mut Dial<'_, impl Sys>, start: Option<Wish>) -> Step {
+        let mut notes = Notes::load(dial.notes);
+        let step = match notes.channel {
+            Some(channel) => self.hear_answer(channel, dial.desk.now),
+            None => self.open(dial, &mut notes, start),
+        };
+        if let Step::Failed(reason) = step
+            && let Some(channel) = notes.channel.take()
+        {
+            self.link.close(channel, Some(reason));
+        }
+        notes.store(dial.notes);
+        step
+    }
+
+    /// Opens a channel for a side, if the carrier takes that now.
+    fn open(&mut self, dial: &Dial<'_, impl Sys>, notes: &mut Notes, start: Option<Wish>) -> Step {
+        let place = dial.side.connection();
+        let kept = self.waiting.get(place).filter(|_| notes.is_kept);
+        let wish = start.or(kept.copied()).unwrap_or(self.options.wanted);
+        match self.link.open(dial.side, wish.wanted(), dial.source.socket_addr()) {
+            Ok(channel) if dial.awaited => {
+                self.out_of_room = false;
+                notes.channel = Some(channel);
+                self.hear_answer(channel, dial.desk.now)
+            }
             Ok(channel) => {
                 self.out_of_room = false;
                 Step::Lent(channel, self.link.peer())
             }
             Err(Refused::NoRoom) => {
                 self.out_of_room = true;
-                let is_known = self.waiting.iter().any(|w| w.is_some_and(|(s, _)| s == dial.side));
-                // What everybody wants need not be remembered.
-                if !is_known && wanted != self.options.wanted {
-                    let Some(vacant) = self.waiting.iter_mut().find(|w| w.is_none()) else {
+                // What everybody wants need not be kept.
+                if !notes.is_kept && wish != self.options.wanted {
+                    let Some(kept) = self.waiting.get_mut(place) else {
                         return Step::Failed(FailReason::TableFull);
                     };
-                    *vacant = Some((dial.side, wanted));
+                    *kept = wish;
+                    notes.is_kept = true;
                 }
-                Step::Wait(dial.desk.now.after(ROOM_MILLIS))
+                let millis = ROOM_MILLIS_MAX.min(1 << notes.tries);
+                notes.tries = (notes.tries + 1).min(ROOM_MILLIS_MAX.ilog2() as u8);
+                Step::Wait(dial.desk.now.after(millis))
             }
             Err(Refused::Because(FailReason::Unreachable)) => Step::Failed(FailReason::LinkDown),
             Err(Refused::Because(reason)) => Step::Failed(reason),
         }
     }
 
-    fn next_step(&mut self, dial: &Dial<'_, impl Sys>, start: Option<Wanted>) -> Step {
-        let waits = |w: &Option<(SideKey, Wanted)>| w.filter(|(side, _)| *side == dial.side);
-        let wanted = start.or_else(|| self.waiting.iter().find_map(waits).map(|(_, w)| w));
-        let step = self.open(dial, wanted.unwrap_or(self.options.wanted));
-        if !matches!(step, Step::Wait(_)) {
-            self.forget(dial.side);
+    /// What the far end has said of a channel whose source waits for that. It says something in the
+    /// end, or the link dies: how long a target may take is for the far end to decide.
+    fn hear_answer(&self, channel: Handle, now: Instant) -> Step {
+        match self.link.answer(channel) {
+            Some(Ok(())) => Step::Lent(channel, self.link.peer()),
+            Some(Err(reason)) => Step::Failed(reason),
+            None => Step::Wait(now.after(DURATION_MILLIS_MAX)),
         }
-        step
     }
 
-    fn forget(&mut self, side: SideKey) {
-        for waiting in &mut self.waiting {
-            if waiting.is_some_and(|(of, _)| of == side) {
-                *waiting = None;
-            }
+    /// A side that is being dialed is given up.
+    fn give_up(&mut self, notes: &[u8; 8]) {
+        if let Some(channel) = Notes::load(notes).channel {
+            self.link.close(channel, Some(FailReason::SourceGone));
         }
+    }
+}
+
+/// What is remembered of one dial between its steps. All zeroes: nothing.
+#[derive(Clone, Copy, Default)]
+struct Notes {
+    /// It is opened, and not answered.
+    channel: Option<Handle>,
+    /// What it wants is kept.
+    is_kept: bool,
+    /// How often in a row the carrier took nothing.
+    tries: u8,
+}
+
+impl Notes {
+    fn load(notes: &[u8; 8]) -> Notes {
+        let &[a, b, c, d, is_kept, tries, ..] = notes;
+        let number = u32::from_le_bytes([a, b, c, d]).checked_sub(1);
+        Notes { channel: number.map(Handle::channel), is_kept: is_kept != 0, tries }
+    }
+
+    fn store(self, notes: &mut [u8; 8]) {
+        let number = self.channel.map_or(0, |channel| channel.number() + 1);
+        let [a, b, c, d] = number.to_le_bytes();
+        *notes = [a, b, c, d, self.is_kept.into(), self.tries, 0, 0];
     }
 }
 
@@ -281,7 +342,7 @@ impl<K: Sys, A: Connect> Transport<K> for LinkDest<'_, A> {
                 Some(Told::Ready(side, ready)) => return Some(Event::Ready(side, ready)),
                 Some(Told::Up) => {
                     self.tries = 0;
-                    self.notice = Some(Notice::LinkUp { peer: self.link.peer() });
+                    self.notice = Some(Notice::LinkUp { peer: self.link.peer(), number: None });
                 }
                 Some(Told::Dead(reason)) => self.down(reason, desk.now),
                 // The far end may open none: its session said so, and it would have been an error.
@@ -366,11 +427,11 @@ impl<K: Sys, A: Connect> Transport<K> for LinkDest<'_, A> {
 impl<K: Sys, A: Connect> Dest<K, ()> for LinkDest<'_, A> {
     fn dial(&mut self, dial: &mut Dial<'_, K>, cause: Cause<()>) -> Step {
         let _ = cause;
-        self.next_step(dial, None)
+        self.step(dial, None)
     }
 
-    fn abort(&mut self, side: SideKey, _: &mut Desk<'_, K>) {
-        self.forget(side);
+    fn abort(&mut self, _: SideKey, notes: &[u8; 8], _: &mut Desk<'_, K>) {
+        self.give_up(notes);
     }
 
     fn is_open(&self) -> bool {
@@ -378,14 +439,13 @@ impl<K: Sys, A: Connect> Dest<K, ()> for LinkDest<'_, A> {
     }
 }
 
-impl<K: Sys, A: Connect> Dest<K, Wanted> for LinkDest<'_, A> {
-    fn dial(&mut self, dial: &mut Dial<'_, K>, cause: Cause<Wanted>) -> Step {
-        let start = if let Cause::Start(wanted) = cause { Some(wanted) } else { None };
-        self.next_step(dial, start)
+impl<K: Sys, A: Connect> Dest<K, Wish> for LinkDest<'_, A> {
+    fn dial(&mut self, dial: &mut Dial<'_, K>, cause: Cause<Wish>) -> Step {
+        self.step(dial, if let Cause::Start(wish) = cause { Some(wish) } else { None })
     }
 
-    fn abort(&mut self, side: SideKey, _: &mut Desk<'_, K>) {
-        self.forget(side);
+    fn abort(&mut self, _: SideKey, notes: &[u8; 8], _: &mut Desk<'_, K>) {
+        self.give_up(notes);
     }
 
     fn is_open(&self) -> bool {

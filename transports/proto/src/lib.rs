@@ -21,5 +21,4 @@ mod ranges;
 pub mod schedule;
 pub mod session;
 pub mod source;
-pub mod wanted;
 pub mod window;

@@ -15,9 +15,8 @@ pub use number::{LINKS_MAX, link_of};
 
 use crate::carrier::{Bounds, Carrier, Order};
 use crate::demarcator::Demarcator;
-use crate::message::{OFFSET_HEADER_BYTES, PACKET_BYTES, Target};
+use crate::message::{OFFSET_HEADER_BYTES, PACKET_BYTES};
 use crate::session::{Config, Ended, Memory, Refused, Session, Slot};
-use crate::wanted::Wanted;
 use core::net::SocketAddr;
 use core::ops::Range;
 use number::{epoch_after, epoch_of, slot_of};
@@ -27,6 +26,7 @@ use seaprox::side::{Handle, SideKey};
 use seaprox::sys::{RawFd, Ready};
 use seaprox::time::Instant;
 use seaprox::transport::{Lent, Room};
+use seaprox::wanted::{Wanted, Wish};
 
 /// How many packets are received in one turn: then it is others' turn.
 const PACKETS_PER_TURN: u32 = 32;
@@ -96,7 +96,7 @@ impl<const CHANNELS: usize, const CHUNKS: usize> LinkMemory<CHANNELS, CHUNKS> {
             starved_until: None,
             lingers_until: None,
             dead: None,
-            wanted: Wanted::DEFAULT,
+            wanted: Wish::DEFAULT,
             early: None,
             now: Instant::from_millis(0),
         }
@@ -175,7 +175,7 @@ pub struct Link<'m, C: Carrier> {
     /// Why the link is dead, which the next poll tells.
     dead: Option<FailReason>,
     /// Where the channel that was opened last is to lead.
-    wanted: Wanted,
+    wanted: Wish,
     /// That channel, if more is known of it than that it was opened.
     early: Option<Slot>,
     now: Instant,
@@ -241,7 +241,7 @@ impl<'m, C: Carrier> Link<'m, C> {
     }
 
     /// Where the channel that was opened last is to lead.
-    pub fn wanted(&self) -> Wanted {
+    pub fn wanted(&self) -> Wish {
         self.wanted
     }
 
@@ -251,6 +251,11 @@ impl<'m, C: Carrier> Link<'m, C> {
             true => self.session.drain(),
             false => self.session.close(FailReason::Shutdown, FailReason::Shutdown.name()),
         }
+    }
+
+    /// It has just been started, and is not wanted: the far end is told why.
+    pub fn refuse(&mut self, reason: FailReason) {
+        self.session.close(reason, reason.name());
     }
 
     fn handle_of(&self, slot: Slot) -> Handle {
@@ -411,7 +416,7 @@ impl<'m, C: Carrier> Link<'m, C> {
     pub fn open(
         &mut self,
         side: SideKey,
-        target: Target<'_>,
+        wanted: Wanted<'_>,
         client: Option<SocketAddr>,
     ) -> Result<Handle, Refused> {
         if self.carrier.is_none() || self.dead.is_some() {
@@ -427,7 +432,7 @@ impl<'m, C: Carrier> Link<'m, C> {
                 return Err(Refused::NoRoom);
             }
             let out = &mut self.outgoing.packet[self.outgoing.filled..self.outgoing.limit];
-            match self.session.open(side.number() + 1, target, client, out, self.now) {
+            match self.session.open(side.number() + 1, wanted.into(), client, out, self.now) {
                 Ok((slot, bytes)) => {
                     self.outgoing.filled += bytes;
                     self.outgoing.stream = self.session.stream_of(slot);
@@ -440,6 +445,15 @@ impl<'m, C: Carrier> Link<'m, C> {
                 }
                 Err(refused) => return Err(refused),
             }
+        }
+    }
+
+    /// What the far end has answered to a channel that this end opened: its target was reached, or was
+    /// not. `None`: nothing as yet. A side is told ([`Told::Ready`]) when that may have changed.
+    pub fn answer(&self, channel: Handle) -> Option<Result<(), FailReason>> {
+        match self.slot_of(channel) {
+            Some(slot) => self.session.answer(slot),
+            None => Some(Err(FailReason::LinkDown)),
         }
     }
 

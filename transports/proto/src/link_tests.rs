@@ -23,6 +23,9 @@ struct Queue {
     /// The receiver keeps no order; of what it received it has kept this.
     any_order: bool,
     kept: Vec<bool>,
+    /// What a receive fails with, and how often it did.
+    refusal: Option<Errno>,
+    refusals: u32,
 }
 
 type Shared = Rc<RefCell<Queue>>;
@@ -75,6 +78,10 @@ impl Carrier for Tube {
 
     fn receive(&mut self, room: &mut [u8]) -> Result<Received, Errno> {
         let mut back = self.back.borrow_mut();
+        if let Some(errno) = back.refusal {
+            back.refusals += 1;
+            return Err(errno);
+        }
         let Some(packet) = back.packets.pop_front() else {
             return if back.closed { Ok(Received::Gone) } else { Err(Errno::AGAIN) };
         };
@@ -147,8 +154,8 @@ impl Pair {
     }
 
     fn open(&mut self, connection: usize) -> Handle {
-        let target = Target::Service(b"");
-        self.near.open(SideKey::dest(connection), target, None).expect("there is room")
+        let wanted = Wanted::Service(b"");
+        self.near.open(SideKey::dest(connection), wanted, None).expect("there is room")
     }
 }
 
@@ -193,7 +200,7 @@ fn nothing_of_a_dead_link_is_in_the_next() {
     pair.queues[1].borrow_mut().packets.clear();
     pair.queues[1].borrow_mut().closed = true;
     assert_eq!(turn(&mut pair.near, at(2))[0], Told::Dead(FailReason::LinkDown));
-    let opened = pair.near.open(SideKey::dest(2), Target::Service(b""), None);
+    let opened = pair.near.open(SideKey::dest(2), Wanted::Service(b""), None);
     assert_eq!(opened, Err(Refused::Because(FailReason::Unreachable)));
     turn(&mut pair.far, at(2));
     assert!(pair.near.is_down() && pair.far.is_down() && pair.near.is_flushed());
@@ -226,8 +233,8 @@ fn what_the_kernel_had_no_memory_for_is_tried_again() {
 fn what_the_network_cannot_take_is_not_put_together() {
     let mut pair = Pair::new();
     pair.queues[0].borrow_mut().window = Some(WINDOW_BYTES_MIN - 1);
-    let target = Target::Service(b"");
-    let refused = pair.near.open(SideKey::dest(1), target, None);
+    let wanted = Wanted::Service(b"");
+    let refused = pair.near.open(SideKey::dest(1), wanted, None);
     assert_eq!(refused, Err(Refused::NoRoom));
     assert!(pair.near.is_blocked());
     turn(&mut pair.near, at(1));
@@ -307,5 +314,57 @@ fn a_closed_link_waits_for_what_it_sent() {
         let then = if arrives { at(4) } else { until };
         assert_eq!(turn(&mut pair.near, then), [], "it is looked at when the turn is over");
         assert_eq!(turn(&mut pair.near, then), [Told::Dead(FailReason::Shutdown)]);
+    }
+}
+
+#[test]
+fn whose_carrier_has_strangers_gives_its_turn_away() {
+    let mut pair = Pair::new();
+    let queue = pair.queues[0].clone();
+    queue.borrow_mut().refusal = Some(Errno::INTR);
+    for turns in 1..4 {
+        assert_eq!(turn(&mut pair.far, at(1)), []);
+        assert_eq!(queue.borrow().refusals, turns, "once a turn");
+        assert_eq!(pair.far.timeout(), Some(Instant::from_millis(0)), "no event will tell");
+    }
+    queue.borrow_mut().refusal = None;
+    pair.near.drain();
+    pair.near.end_turn();
+    assert_eq!(pair.far.poll(at(1)), Some(Told::Draining));
+}
+
+#[test]
+fn an_answer_is_what_the_far_end_has_said() {
+    for order in [Order::One, Order::Any] {
+        let mut pair = Pair::on(order);
+        let channels = [5, 6, 7].map(|connection| pair.open(connection));
+        let answers = |pair: &Pair| channels.map(|channel| pair.near.answer(channel));
+        turn(&mut pair.near, at(1));
+        let told = turn(&mut pair.far, at(1));
+        let opened = told.iter().filter_map(|told| match told {
+            Told::Opened { channel, .. } => Some(*channel),
+            _ => None,
+        });
+        let [first, second, _]: [Handle; 3] = opened.collect::<Vec<_>>().try_into().unwrap();
+        turn(&mut pair.near, at(1));
+        assert_eq!(answers(&pair), [None; 3]);
+        pair.far.accept(first);
+        pair.far.close(second, Some(FailReason::NameResolution));
+        turn(&mut pair.far, at(2));
+        let told = turn(&mut pair.near, at(2));
+        assert_eq!(
+            told,
+            [Told::Ready(SideKey::dest(5), WRITABLE), Told::Ready(SideKey::dest(6), ERROR)]
+        );
+        let refused = Some(Err(FailReason::NameResolution));
+        assert_eq!(answers(&pair), [Some(Ok(())), refused, None]);
+        // Whatever becomes of it later, it was reached.
+        pair.far.close(first, Some(FailReason::Reset));
+        turn(&mut pair.far, at(3));
+        turn(&mut pair.near, at(3));
+        assert_eq!(answers(&pair), [Some(Ok(())), refused, None]);
+        pair.queues[1].borrow_mut().closed = true;
+        turn(&mut pair.near, at(4));
+        assert_eq!(answers(&pair), [Some(Err(FailReason::LinkDown)); 3]);
     }
 }

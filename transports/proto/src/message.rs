@@ -12,6 +12,7 @@ pub use wire::{DataHeader, data_header, parse};
 use core::fmt;
 use core::net::SocketAddr;
 use seaprox::fail::FailReason;
+use seaprox::wanted::{self, Wanted};
 
 /// The greatest packet, in bytes, on any carrier.
 pub const PACKET_BYTES: usize = 32_768;
@@ -31,8 +32,17 @@ pub const CHANNELS_MAX: u16 = 32_767;
 /// The longest service or host name, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 
+static_assertions::const_assert!(NAME_BYTES_MAX <= wanted::NAME_BYTES_MAX);
+
 /// The longest text of CLOSE, in bytes.
 pub const TEXT_BYTES_MAX: usize = 64;
+
+/// Whether a packet is what an end with keys says first, to one without: the kind and the length of INIT
+/// (docs/protocol.md, "With keys"). No HELLO begins so, which is all that may be said instead.
+#[must_use]
+pub fn is_keyed(packet: &[u8]) -> bool {
+    packet.len() == 184 && packet.first() == Some(&0x01)
+}
 
 /// These bytes are no message: the peer broke the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +106,29 @@ pub enum Target<'m> {
     V6([u8; 16], u16),
     /// A host name of at most [`NAME_BYTES_MAX`] bytes, and a port.
     Name(&'m [u8], u16),
+}
+
+/// Scope and flow label of an IPv6 address are left out: they are this host's affair.
+impl<'m> From<Wanted<'m>> for Target<'m> {
+    fn from(wanted: Wanted<'m>) -> Self {
+        match wanted {
+            Wanted::Service(name) => Target::Service(name),
+            Wanted::Name(name, port) => Target::Name(name, port),
+            Wanted::Inet(SocketAddr::V4(v4)) => Target::V4(v4.ip().octets(), v4.port()),
+            Wanted::Inet(SocketAddr::V6(v6)) => Target::V6(v6.ip().octets(), v6.port()),
+        }
+    }
+}
+
+impl<'m> From<Target<'m>> for Wanted<'m> {
+    fn from(target: Target<'m>) -> Self {
+        match target {
+            Target::Service(name) => Wanted::Service(name),
+            Target::Name(name, port) => Wanted::Name(name, port),
+            Target::V4(ip, port) => Wanted::Inet((ip, port).into()),
+            Target::V6(ip, port) => Wanted::Inet((ip, port).into()),
+        }
+    }
 }
 
 /// What an end says of itself before anything else.

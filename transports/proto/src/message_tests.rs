@@ -336,7 +336,20 @@ fn any_number_is_some_reason() {
         assert_eq!(fail_reason(reason as u16), Some(reason));
     }
     // Not what its low byte says.
-    for number in [21, 255, 256, 257, u16::MAX] {
+    for number in [FailReason::ALL.len() as u16 + 1, 255, 256, 257, u16::MAX] {
         assert_eq!(fail_reason(number), Some(FailReason::Other));
+    }
+}
+
+#[test]
+fn a_target_is_what_is_wanted() {
+    for target in [
+        Target::Service(b""),
+        Target::Service(b"web"),
+        Target::V4([1, 2, 3, 4], 80),
+        Target::V6([7; 16], 65535),
+        Target::Name(&[b'x'; NAME_BYTES_MAX], 443),
+    ] {
+        assert_eq!(Target::from(Wanted::from(target)), target);
     }
 }

@@ -134,7 +134,7 @@ impl Queue {
     }
 
     /// Copies bytes to their place, so many behind the oldest; their chunks must have been reserved.
-    /// O(bytes), and O(chunks) if it is not at the end.
+    /// O(bytes), and O(chunks) if it is not at the end: at most a window's, in one array.
     pub(crate) fn place(&mut self, pool: &mut Pool<'_>, distance: u32, mut bytes: &[u8]) {
         let mut at = usize::from(self.skipped) + distance as usize;
         let held = chunks_for(self.skipped, self.span) as usize;

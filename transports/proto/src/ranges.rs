@@ -1,15 +1,20 @@
 //! Which bytes of a channel have arrived beyond the first gap: ranges of offsets, as nodes of one
 //! pool that all channels of a link share. Knows no byte and no channel.
 //!
-//! Invariant: the ranges of a channel go from the newest to the oldest, and between two of them at
-//! least one offset is missing.
+//! Invariant: the ranges of a channel go from the oldest to the newest, and between two of them at
+//! least one offset is missing. So what comes last goes behind all, what closes the first gap is at the
+//! front, and no message of a far end walks past more than [`WALK_MAX`] of them.
+
+/// Ranges that are walked past to where one belongs that is neither the newest nor among the oldest, at
+/// most. A path that loses a third of a window of 8 MiB makes half as many.
+const WALK_MAX: u32 = 1024;
 
 /// A range of offsets, from `start` up to `end`. All zeroes when new.
 #[derive(Clone, Copy)]
 pub(crate) struct Node {
     start: u32,
     end: u32,
-    /// The place of the next older range, or of the next vacant node. A place is a node's number + 1;
+    /// The place of the next newer range of its ring, or of the next vacant node. A place is a node's number + 1;
     /// 0 is none.
     next: u32,
 }
@@ -86,7 +91,7 @@ impl<'m> Nodes<'m> {
     }
 }
 
-/// One channel's ranges. All zeroes is none.
+/// One channel's ranges, in a ring: the newest is followed by the oldest. All zeroes is none.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Ranges {
     newest: u32,
@@ -105,50 +110,73 @@ impl Ranges {
     }
 
     /// Adds the offsets from `start` up to `end`; those that are there already are there once. `false`:
-    /// there is no node, and nothing happened. O(newer ranges).
+    /// there is no node, or its place is further from the oldest than is walked, and nothing happened.
+    /// O(1) at the newest; else O(older ranges), [`WALK_MAX`] at most. Ranges that become one with it
+    /// were each paid for by what brought them.
     #[must_use]
     pub(crate) fn insert(&mut self, nodes: &mut Nodes<'_>, start: u32, end: u32) -> bool {
-        let (mut newer, mut place) = (0, self.newest);
-        while place != 0 && is_before(end, nodes.at(place).start) {
-            (newer, place) = (place, nodes.at(place).next);
-        }
-        if place == 0 || is_before(nodes.at(place).end, start) {
-            let Some(new) = nodes.take(Node { start, end, next: place }) else { return false };
-            self.link(nodes, newer, new);
+        if self.end(nodes).is_none_or(|newest| is_before(newest, start)) {
+            let Some(new) = Self::insert_after(nodes, self.newest, start, end) else {
+                return false;
+            };
+            self.newest = new;
             return true;
         }
+        let Some((older, place)) = self.find(nodes, start) else { return false };
+        if is_before(end, nodes.at(place).start) {
+            return Self::insert_after(nodes, older, start, end).is_some();
+        }
         let Node { start: first, end: last, mut next } = nodes.at(place);
-        let mut start = if is_before(start, first) { start } else { first };
-        while next != 0 && !is_before(nodes.at(next).end, start) {
-            let older = nodes.at(next).start;
-            start = if is_before(older, start) { older } else { start };
+        let start = if is_before(start, first) { start } else { first };
+        let mut end = later(last, end);
+        while place != self.newest && !is_before(end, nodes.at(next).start) {
+            end = later(end, nodes.at(next).end);
+            if next == self.newest {
+                self.newest = place;
+            }
             next = nodes.give_back(next);
         }
-        *nodes.at_mut(place) = Node { start, end: later(last, end), next };
+        *nodes.at_mut(place) = Node { start, end, next };
         true
     }
 
-    fn link(&mut self, nodes: &mut Nodes<'_>, newer: u32, place: u32) {
-        match newer {
-            0 => self.newest = place,
-            newer => nodes.at_mut(newer).next = place,
+    /// The oldest range that reaches `start` or is behind it, which is there, and the one before it in
+    /// the ring. `None`: it is too far.
+    fn find(self, nodes: &Nodes<'_>, start: u32) -> Option<(u32, u32)> {
+        let newest = nodes.at(self.newest);
+        if !is_before(start, newest.start) {
+            // It becomes one with that, so nobody asks which is before.
+            return Some((0, self.newest));
         }
+        let (mut older, mut place) = (self.newest, newest.next);
+        for _ in 0..WALK_MAX {
+            if !is_before(nodes.at(place).end, start) {
+                return Some((older, place));
+            }
+            (older, place) = (place, nodes.at(place).next);
+        }
+        None
+    }
+
+    /// A new one behind another in the ring, or the only one if that is 0.
+    fn insert_after(nodes: &mut Nodes<'_>, older: u32, start: u32, end: u32) -> Option<u32> {
+        let new = nodes.take(Node { start, end, next: 0 })?;
+        let before = if older == 0 { new } else { older };
+        let next = core::mem::replace(&mut nodes.at_mut(before).next, new);
+        nodes.at_mut(new).next = if older == 0 { new } else { next };
+        Some(new)
     }
 
     /// Everything before `offset` is there: takes away the ranges that this reaches, and gives the
-    /// offset up to which everything is there then. O(ranges).
-    pub(crate) fn reach(&mut self, nodes: &mut Nodes<'_>, offset: u32) -> u32 {
-        let (mut newer, mut place) = (0, self.newest);
-        while place != 0 && is_before(offset, nodes.at(place).start) {
-            (newer, place) = (place, nodes.at(place).next);
-        }
-        if place == 0 {
-            return offset;
-        }
-        let offset = later(offset, nodes.at(place).end);
-        self.link(nodes, newer, 0);
-        while place != 0 {
-            place = nodes.give_back(place);
+    /// offset up to which everything is there then. O(ranges taken away).
+    pub(crate) fn reach(&mut self, nodes: &mut Nodes<'_>, mut offset: u32) -> u32 {
+        while self.newest != 0 {
+            let oldest = nodes.at(nodes.at(self.newest).next);
+            if is_before(offset, oldest.start) {
+                break;
+            }
+            offset = later(offset, oldest.end);
+            self.drop_oldest(nodes);
         }
         offset
     }
@@ -156,17 +184,28 @@ impl Ranges {
     /// Forgets all. O(ranges).
     pub(crate) fn clear(&mut self, nodes: &mut Nodes<'_>) {
         while self.newest != 0 {
-            self.newest = nodes.give_back(self.newest);
+            self.drop_oldest(nodes);
         }
     }
 
-    /// All of them, from the newest on.
+    /// There must be one.
+    fn drop_oldest(&mut self, nodes: &mut Nodes<'_>) {
+        let oldest = nodes.at(self.newest).next;
+        let following = nodes.give_back(oldest);
+        match oldest == self.newest {
+            true => self.newest = 0,
+            false => nodes.at_mut(self.newest).next = following,
+        }
+    }
+
+    /// All of them, from the oldest on.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn iter(self, nodes: &Nodes<'_>) -> impl Iterator<Item = (u32, u32)> {
-        let node = |place: u32| (place != 0).then(|| nodes.at(place));
-        core::iter::successors(node(self.newest), move |last| node(last.next))
+        let next = |place: u32| nodes.at(place).next;
+        let first = (self.newest != 0).then(|| next(self.newest));
+        core::iter::successors(first, move |&last| (last != self.newest).then(|| next(last)))
             .take(nodes.nodes.len() + 1)
-            .map(|node| (node.start, node.end))
+            .map(|place| (nodes.at(place).start, nodes.at(place).end))
     }
 }
 
@@ -180,7 +219,7 @@ mod tests {
     const NODES: usize = 6;
     const SPAN: usize = 64;
 
-    /// The runs of a row of bits, the last first.
+    /// The runs of a row of bits.
     fn runs(bits: &[bool], from: usize, first: u32) -> Vec<(u32, u32)> {
         let mut runs = Vec::new();
         let mut at = from;
@@ -192,8 +231,38 @@ mod tests {
             }
             at += length.max(1);
         }
-        runs.reverse();
         runs
+    }
+
+    /// A far end that leaves as many gaps as there are nodes makes each of its messages cost no more.
+    #[test]
+    fn no_message_walks_further_than_the_bound() {
+        const MANY: u32 = 2 * WALK_MAX;
+        let mut memory = vec![Node::VACANT; MANY as usize + 1];
+        let mut nodes = Nodes::new(&mut memory);
+        let mut ranges = Ranges::NONE;
+        for at in 1..=MANY {
+            assert!(ranges.insert(&mut nodes, 10 * at, 10 * at + 1), "behind all others");
+        }
+        let insert = |ranges: &mut Ranges, nodes: &mut Nodes<'_>, start: u32| {
+            let used = nodes.used();
+            let done = ranges.insert(nodes, start, start + 1);
+            assert_eq!(nodes.used(), used + u32::from(done));
+            done
+        };
+        assert!(
+            !insert(&mut ranges, &mut nodes, 10 * (WALK_MAX + 1) + 5),
+            "too far from both ends"
+        );
+        assert!(insert(&mut ranges, &mut nodes, 10 * WALK_MAX - 5), "within the bound");
+        // Into the newest, and onto it.
+        assert!(ranges.insert(&mut nodes, 10 * MANY, 10 * MANY + 9));
+        assert_eq!(ranges.end(&nodes), Some(10 * MANY + 9));
+        // What is next is always taken, and takes away what it reaches.
+        assert_eq!(ranges.reach(&mut nodes, 10), 11);
+        assert_eq!(nodes.used(), MANY);
+        ranges.clear(&mut nodes);
+        assert_eq!((nodes.used(), ranges.is_empty()), (0, true));
     }
 
     proptest! {
@@ -248,7 +317,7 @@ mod tests {
                 for i in 0..2 {
                     let expected = runs(&rows[i], reached[i], first);
                     prop_assert_eq!(all[i].iter(&nodes).collect::<Vec<_>>(), &expected[..]);
-                    prop_assert_eq!(all[i].end(&nodes), expected.first().map(|run| run.1));
+                    prop_assert_eq!(all[i].end(&nodes), expected.last().map(|run| run.1));
                     prop_assert_eq!(all[i].is_empty(), expected.is_empty());
                     used += expected.len();
                 }

@@ -15,11 +15,13 @@ mod handle;
 #[cfg(any(test, feature = "sim"))]
 mod invariants;
 mod life;
+mod rate;
 mod verbs;
 
 pub use crate::channel::Slot;
 #[cfg(any(test, feature = "sim"))]
 pub use invariants::Holdings;
+pub(crate) use rate::Rate;
 pub use verbs::Refused;
 
 use crate::carrier::{Bounds, Order};

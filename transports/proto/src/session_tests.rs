@@ -429,6 +429,19 @@ fn both_ends_know_the_round_trip_once_they_are_up() {
     assert_eq!(ends.map(|end| end.terms.round_trip_millis), [40, 40]);
 }
 
+/// What is no end's request, but a late copy of one, is not kept as long as a link that was there.
+#[test]
+fn who_says_no_hello_is_given_up_sooner() {
+    let mut memory = memory();
+    for (role, end) in [Role::Initiator, Role::Acceptor].into_iter().zip(&mut *memory) {
+        let mut end = end.session(config(role));
+        end.start(Bounds::ORDERED, T0);
+        assert_eq!(end.timeout(), Some(T0.after(5000)));
+        assert_eq!(end.handle_timeout(T0.after(4999)), Ok(()));
+        assert_eq!(end.handle_timeout(T0.after(5000)), Err(FailReason::TimedOut));
+    }
+}
+
 #[test]
 fn a_silent_peer_is_asked_and_then_given_up() {
     let mut memory = memory();

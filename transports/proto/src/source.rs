@@ -1,19 +1,26 @@
 //! Links as a source: each channel that a far end opens is a connection that came. Accepts carriers,
 //! one for each link it has memory for. Knows no address but to tell it.
 //!
-//! Invariant: the listener is in the epoll if and only if carriers are accepted and a link is vacant,
-//! or if what carriers receive comes through it.
+//! Invariant: the listener is in the epoll if and only if carriers are accepted and a link is vacant that
+//! is not set aside for a guest, or if what carriers receive comes through it.
 
-use crate::carrier::Carrier;
+mod guests;
+mod quotas;
+
+pub use guests::{GUEST_MILLIS, Guest};
+pub use quotas::{Account, Accounts, NOBODY, Quota};
+
+use crate::carrier::{Carrier, Greeting, PeerNumber};
 use crate::link::{LINKS_MAX, Link, LinkMemory, Told, link_of};
 use crate::session::Config;
-use crate::wanted::Wanted;
+use guests::{Guests, Left};
 use seaprox::address::Address;
 use seaprox::fail::FailReason;
 use seaprox::side::{Handle, SideKey};
 use seaprox::sys::{Errno, RawFd, Ready, Sys};
 use seaprox::time::Instant;
-use seaprox::transport::{Desk, Event, Lent, Notice, Room, Source, Transport};
+use seaprox::transport::{Asked, Desk, Event, Lent, Notice, Room, Source, Transport};
+use seaprox::wanted::Wish;
 
 /// Where carriers come from.
 pub trait Accept {
@@ -54,7 +61,8 @@ const PAUSE_MILLIS: u32 = 200;
 /// How many that wait at the end are told so at most; no queue is longer (listen(2), somaxconn).
 const TURNED_AWAY_MAX: usize = 4096;
 
-/// The listener's number among the source's own descriptors; link n has n + 1.
+/// The listener's number among the source's own descriptors; link n has n + 1, and guests have those after
+/// all links.
 const LISTENER: u32 = 0;
 
 /// How often in a turn all links are asked once more since something waits for one of them, although
@@ -68,6 +76,10 @@ const IN_A_ROW_MAX: u32 = 32;
 pub struct LinkSource<'m, A: Accept, const LINKS: usize> {
     accept: A,
     links: [Link<'m, A::Carrier>; LINKS],
+    guests: Guests<'m, A::Carrier>,
+    /// Whose each link is that is not down.
+    peers: [Option<PeerNumber>; LINKS],
+    accounts: Accounts<'m>,
     listening: bool,
     /// Somebody may wait to be accepted.
     ready: bool,
@@ -101,6 +113,9 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
         LinkSource {
             accept,
             links,
+            guests: Guests(&mut []),
+            peers: [None; LINKS],
+            accounts: Accounts::default(),
             listening: false,
             ready: false,
             refused: false,
@@ -112,8 +127,32 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
         }
     }
 
+    /// Who connects, and has to show who it is, waits in one of these; where there is none it is refused.
+    #[must_use]
+    pub fn receiving(mut self, guests: &'m mut [Guest<A::Carrier>]) -> Self {
+        self.guests = Guests(guests);
+        self
+    }
+
+    /// Peers have what these accounts let them have.
+    #[must_use]
+    pub fn by_accounts(mut self, accounts: Accounts<'m>) -> Self {
+        self.accounts = accounts;
+        self
+    }
+
     fn vacant(&self) -> Option<usize> {
         self.links.iter().position(Link::is_down)
+    }
+
+    /// How many links could be started.
+    fn count_vacant(&self) -> usize {
+        self.links.iter().filter(|link| link.is_down()).count()
+    }
+
+    /// Whether a link is vacant and not set aside.
+    fn has_vacant(&self) -> bool {
+        self.count_vacant() > self.guests.set_aside()
     }
 
     /// Takes the listener into the epoll, or out of it.
@@ -123,7 +162,7 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
         }
         let has_use = match self.accept.is_shared() {
             true => !self.ended || self.links.iter().any(Link::has_carrier),
-            false => !self.ended && self.vacant().is_some(),
+            false => !self.ended && self.has_vacant() && !self.guests.is_blocked(),
         };
         let wanted = has_use && self.paused_until.is_none();
         if wanted != self.listening {
@@ -145,29 +184,99 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
     /// Takes one carrier that waits.
     fn take<K: Sys>(&mut self, desk: &mut Desk<'_, K>) -> Option<Event> {
         self.ready = false;
-        let vacant = match self.vacant() {
-            _ if self.ended => Err(FailReason::Shutdown),
-            vacant => vacant.ok_or(FailReason::TableFull),
+        let refused = match self.has_vacant() {
+            _ if self.ended => Some(FailReason::Shutdown),
+            true => None,
+            false => Some(FailReason::TableFull),
         };
-        if vacant.is_err() && !self.accept.is_shared() {
+        if !self.accept.is_shared() && (refused.is_some() || self.guests.is_full()) {
             return None;
         }
-        match self.accept.accept(vacant.err()) {
-            Ok((carrier, peer)) => {
-                let vacant = vacant.ok()?;
-                if let Some(fd) = carrier.fd()
-                    && let Err(errno) = desk.poller.add_source_own(fd, vacant as u32 + 1)
-                {
-                    return Some(self.pause(errno, desk.now));
-                }
-                self.links[vacant].start(carrier, peer, desk.now);
-                // Others are told of by the same event.
-                self.ready = self.accept.is_shared();
-                None
-            }
+        match self.accept.accept(refused) {
+            Ok(_) if refused.is_some() => None,
+            Ok((mut carrier, peer)) => match carrier.greet(None) {
+                Ok(Greeting::Done) => self.start(carrier, peer, desk),
+                Ok(greeting) => self.receive(carrier, peer, greeting, desk),
+                Err(reason) => Some(refusal(peer, reason)),
+            },
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::PROTO | Errno::INTR) => None,
             Err(Errno::INVAL) => Some(Event::Ended),
             Err(errno) => Some(self.pause(errno, desk.now)),
+        }
+    }
+
+    /// A carrier that was just accepted is a link's.
+    fn start<K: Sys>(
+        &mut self,
+        carrier: A::Carrier,
+        peer: Address,
+        desk: &mut Desk<'_, K>,
+    ) -> Option<Event> {
+        let vacant = self.vacant()?;
+        if let Some(fd) = carrier.fd()
+            && let Err(errno) = desk.poller.add_source_own(fd, vacant as u32 + 1)
+        {
+            return Some(self.pause(errno, desk.now));
+        }
+        self.begin(vacant, carrier, peer, desk.now);
+        // Others are told of by the same event.
+        self.ready = self.accept.is_shared();
+        None
+    }
+
+    /// One whose far end has to show who it is waits for that.
+    fn receive<K: Sys>(
+        &mut self,
+        carrier: A::Carrier,
+        peer: Address,
+        greeting: Greeting,
+        desk: &mut Desk<'_, K>,
+    ) -> Option<Event> {
+        let fd = carrier.fd();
+        let Some(place) = self.guests.add(carrier, peer, greeting, desk.now) else {
+            return Some(refusal(peer, FailReason::TableFull));
+        };
+        let number = (LINKS + 1 + place) as u32;
+        let added = fd.map_or(Ok(()), |fd| desk.poller.add_source_own(fd, number));
+        added.err().map(|errno| {
+            self.guests.take(place);
+            self.pause(errno, desk.now)
+        })
+    }
+
+    /// Guests become links, or leave.
+    fn greet<K: Sys>(&mut self, desk: &mut Desk<'_, K>) -> Option<Event> {
+        while let Some(left) = self.guests.poll(self.count_vacant(), desk.now) {
+            let place = match left {
+                Left::Known(place) => place,
+                Left::Refused { peer, reason } => return Some(refusal(peer, reason)),
+            };
+            let (Some(vacant), Some((carrier, peer))) = (self.vacant(), self.guests.take(place))
+            else {
+                continue;
+            };
+            if let Some(fd) = carrier.fd()
+                && let Err(errno) = desk.poller.renumber_source_own(fd, vacant as u32 + 1)
+            {
+                self.guests.give_up(place, carrier);
+                return Some(self.pause(errno, desk.now));
+            }
+            self.begin(vacant, carrier, peer, desk.now);
+        }
+        None
+    }
+
+    /// A vacant link has a carrier from now on. It is closed again at once if others need it more, which
+    /// its far end is told.
+    fn begin(&mut self, vacant: usize, carrier: A::Carrier, at: Address, now: Instant) {
+        let peer = carrier.peer();
+        let busy = || self.links.iter().zip(&self.peers).filter(|(link, _)| !link.is_down());
+        let others = busy().filter_map(|(_, peer)| *peer);
+        let is_granted = self.accounts.may_link(peer, others, LINKS - busy().count());
+        self.peers[vacant] = peer;
+        self.links[vacant].start(carrier, at, now);
+        if !is_granted {
+            self.links[vacant].refuse(FailReason::TableFull);
         }
     }
 
@@ -197,19 +306,18 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
         }
     }
 
-    /// Whether there may be more: who looked for what is its own may have found what is another's, and
-    /// left it there.
+    /// Whether there is more: who looked for what is its own may have found what is another's, and left
+    /// it there.
     fn has_more(&mut self) -> bool {
-        if !self.accept.is_shared() {
-            return false;
-        }
         let mut received = false;
         for link in &mut self.links {
             received |= link.has_received();
         }
-        let in_vain = !received && self.accept.is_waiting() && self.paused_until.is_none();
-        self.vain_rounds += u32::from(in_vain);
-        received || in_vain && self.vain_rounds <= VAIN_ROUNDS_MAX
+        if self.paused_until.is_some() || !self.accept.is_waiting() {
+            return false;
+        }
+        self.vain_rounds += u32::from(!received);
+        received || self.vain_rounds <= VAIN_ROUNDS_MAX
     }
 
     /// Whoever waits still waits, so it would be reported again at once.
@@ -220,14 +328,14 @@ impl<'m, A: Accept, const LINKS: usize> LinkSource<'m, A, LINKS> {
 
     /// What a link told, for the engine; `None`: nothing for it.
     fn event(&mut self, link: usize, told: Told) -> Option<Event> {
-        let peer = self.links[link].peer();
+        let (peer, number) = (self.links[link].peer(), self.peers[link]);
         match told {
             Told::Ready(side, ready) => Some(Event::Ready(side, ready)),
             Told::Opened { channel, client } => {
                 Some(Event::Opened { handle: channel, peer: client })
             }
-            Told::Up => Some(Event::Told(Notice::LinkUp { peer })),
-            Told::Dead(reason) => Some(Event::Told(Notice::LinkDown { peer, reason })),
+            Told::Up => Some(Event::Told(Notice::LinkUp { peer, number })),
+            Told::Dead(reason) => Some(Event::Told(Notice::LinkDown { peer, number, reason })),
             Told::Draining => None,
         }
     }
@@ -241,13 +349,11 @@ impl<K: Sys, A: Accept, const LINKS: usize> Transport<K> for LinkSource<'_, A, L
         match own.checked_sub(1) {
             None if self.accept.is_shared() => self.look_again(),
             None => self.ready = true,
-            Some(link) => {
-                if let Some(link) = self.links.get_mut(link as usize)
-                    && link.fd() == Some(fd)
-                {
-                    link.ready(ready);
-                }
-            }
+            Some(number) => match self.links.get_mut(number as usize) {
+                Some(link) if link.fd() == Some(fd) => link.ready(ready),
+                Some(_) => {}
+                None => self.guests.ready(number as usize - LINKS, fd),
+            },
         }
     }
 
@@ -257,6 +363,9 @@ impl<K: Sys, A: Accept, const LINKS: usize> Transport<K> for LinkSource<'_, A, L
                 if let Some(event) = self.take(desk) {
                     return Some(event);
                 }
+            }
+            if let Some(event) = self.greet(desk) {
+                return Some(event);
             }
             if let Some(event) = self.poll_links(desk.now) {
                 return Some(event);
@@ -311,11 +420,13 @@ impl<K: Sys, A: Accept, const LINKS: usize> Transport<K> for LinkSource<'_, A, L
         if self.ready && self.listening || self.refused || is_waiting {
             return Some(Instant::from_millis(0));
         }
-        self.links.iter().filter_map(Link::timeout).chain(self.paused_until).min()
+        let own = [self.paused_until, self.guests.timeout()];
+        self.links.iter().filter_map(Link::timeout).chain(own.into_iter().flatten()).min()
     }
 
     fn flush(&mut self, desk: &mut Desk<'_, K>) {
         self.links.iter_mut().for_each(Link::end_turn);
+        self.guests.flush();
         self.vain_rounds = 0;
         // The next poll tries again, and tells if it is in vain.
         self.refused = self.listen(desk).is_err();
@@ -330,16 +441,33 @@ impl<K: Sys, A: Accept, const LINKS: usize> Transport<K> for LinkSource<'_, A, L
 }
 
 impl<K: Sys, A: Accept, const LINKS: usize> Source<K> for LinkSource<'_, A, LINKS> {
-    type Target = Wanted;
+    type Target = Wish;
 
-    fn target(&mut self, handle: Handle, side: SideKey) -> Wanted {
-        let link = &mut self.links[link_of(handle)];
+    fn target(&mut self, handle: Handle, side: SideKey, desk: &mut Desk<'_, K>) -> Asked<Wish> {
+        let (link, peer) = (&mut self.links[link_of(handle)], self.peers[link_of(handle)]);
         link.give_to_side(handle, side);
-        link.wanted()
+        match self.accounts.open(peer, side, desk.now) {
+            Ok(()) => Asked::For(link.wanted().by(peer)),
+            Err(reason) => Asked::Refused(reason),
+        }
     }
 
-    fn answer(&mut self, handle: Handle, _: &mut Desk<'_, K>) {
-        self.links[link_of(handle)].accept(handle);
+    fn left(&mut self, side: SideKey) {
+        self.accounts.close(side);
+    }
+
+    /// A channel whose dest was not reached is reset with the reason.
+    fn answer(
+        &mut self,
+        handle: Handle,
+        _: SideKey,
+        outcome: Result<(), FailReason>,
+        _: &mut Desk<'_, K>,
+    ) -> Result<(), FailReason> {
+        if outcome.is_ok() {
+            self.links[link_of(handle)].accept(handle);
+        }
+        Ok(())
     }
 
     /// Links are accepted whether or not there is room for connections: a channel too many is
@@ -357,6 +485,7 @@ impl<K: Sys, A: Accept, const LINKS: usize> Source<K> for LinkSource<'_, A, LINK
             return;
         }
         self.links.iter_mut().for_each(Link::drain);
+        self.guests.end();
         let _ = self.listen(desk);
         // Those who wait in the queue would wait in vain for as long as the last channel lives.
         for _ in 0..TURNED_AWAY_MAX {
@@ -366,4 +495,9 @@ impl<K: Sys, A: Accept, const LINKS: usize> Source<K> for LinkSource<'_, A, LINK
         }
         self.accept.end();
     }
+}
+
+/// Somebody came for a link, and there will be none.
+const fn refusal(peer: Address, reason: FailReason) -> Event {
+    Event::Told(Notice::Refused { source: peer, reason, data: [0; 2] })
 }

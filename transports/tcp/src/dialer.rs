@@ -14,7 +14,7 @@ use seaprox::address::Address;
 use seaprox::completion::Outcome;
 use seaprox::fail::FailReason;
 use seaprox::side::{Handle, SideKey};
-use seaprox::sys::{Errno, Peer, RawFd, Ready, Sys};
+use seaprox::sys::{Errno, Interest, Peer, RawFd, Ready, Sys};
 use seaprox::time::Instant;
 use seaprox::transport::{Attempt, Cause, Desk, Dest, Dial, Event, Step, Transport};
 
@@ -238,7 +238,7 @@ impl<'t, K: Sys, R: Resolve, P: Names> Dialer<'t, K, R, P> {
                     Ok(()) => return Some(Step::Adopted(attempt)),
                     Err(errno) => {
                         dial.desk.poller.retire(fd);
-                        notes.fail(reason_of(errno));
+                        notes.fail(FailReason::of_connect(errno));
                     }
                 }
             }
@@ -249,7 +249,7 @@ impl<'t, K: Sys, R: Resolve, P: Names> Dialer<'t, K, R, P> {
                 notes.fail(FailReason::TimedOut);
                 return Some(Step::Wait(self.again_at(dial.desk.now, notes)));
             }
-            Err(errno) => notes.fail(reason_of(errno)),
+            Err(errno) => notes.fail(FailReason::of_connect(errno)),
         }
         None
     }
@@ -260,19 +260,21 @@ impl<'t, K: Sys, R: Resolve, P: Names> Dialer<'t, K, R, P> {
         while let Some(peer) = self.peer(notes) {
             notes.next += 1;
             match self.begin(&peer) {
-                Ok((fd, _)) => match dial.desk.poller.add_dest_own(fd, own as u32) {
-                    Ok(()) => {
-                        let (side, peer) = (dial.side, peer.address());
-                        self.races[own] =
-                            Some(Race { fd, side, peer, untold: false, in_error: false });
-                        return;
+                Ok((fd, _)) => {
+                    match dial.desk.poller.add_dest_own(fd, own as u32, Interest::Connection) {
+                        Ok(()) => {
+                            let (side, peer) = (dial.side, peer.address());
+                            self.races[own] =
+                                Some(Race { fd, side, peer, untold: false, in_error: false });
+                            return;
+                        }
+                        Err(errno) => {
+                            dial.desk.poller.retire(fd);
+                            notes.fail(FailReason::of_connect(errno));
+                        }
                     }
-                    Err(errno) => {
-                        dial.desk.poller.retire(fd);
-                        notes.fail(reason_of(errno));
-                    }
-                },
-                Err(errno) => notes.fail(reason_of(errno)),
+                }
+                Err(errno) => notes.fail(FailReason::of_connect(errno)),
             }
         }
     }
@@ -361,7 +363,7 @@ impl<'t, K: Sys, R: Resolve, P: Names> Dialer<'t, K, R, P> {
                 Step::Connected
             }
             Err(errno) => {
-                notes.fail(reason_of(errno));
+                notes.fail(FailReason::of_connect(errno));
                 self.own_failed(dial, notes, fd)
             }
         }
@@ -424,7 +426,7 @@ impl<'t, K: Sys, R: Resolve, P: Names> Dialer<'t, K, R, P> {
                 Step::Adopted(Attempt { fd: race.fd, peer: race.peer, registered: true })
             }
             Err(errno) => {
-                notes.fail(reason_of(errno));
+                notes.fail(FailReason::of_connect(errno));
                 dial.desk.poller.retire(race.fd);
                 self.second_attempt(dial, notes);
                 Step::Wait(self.wake_at(now, notes))
@@ -528,25 +530,9 @@ impl<K: Sys, R: Resolve, T, P: Targets<T>> Dest<K, T> for Dialer<'_, K, R, P> {
         step
     }
 
-    fn abort(&mut self, side: SideKey, desk: &mut Desk<'_, K>) {
+    fn abort(&mut self, side: SideKey, _: &[u8; 8], desk: &mut Desk<'_, K>) {
         self.end_race(side, desk);
         self.chooser.forget(side);
-    }
-}
-
-/// What an error of socket(2) or connect(2) means to a user.
-fn reason_of(errno: Errno) -> FailReason {
-    match errno {
-        Errno::CONNREFUSED | Errno::CONNRESET | Errno::NOENT => FailReason::ConnectionRefused,
-        Errno::TIMEDOUT => FailReason::TimedOut,
-        Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL => {
-            FailReason::Unreachable
-        }
-        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC => {
-            FailReason::OutOfDescriptors
-        }
-        Errno::ACCESS | Errno::PERM => FailReason::Denied,
-        _ => FailReason::Other,
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::resolve::Addresses;
-use crate::targets::{Allow, Places, Service, Services, Wanted};
+use crate::targets::{Allow, Places, Service, Services};
 use crate::{AtEnd, Listener};
 use core::cell::{Cell, RefCell};
 use core::net::IpAddr;
@@ -8,7 +8,8 @@ use seaprox::Seaprox;
 use seaprox::completion::Ticket;
 use seaprox::share::{Commons, Order};
 use seaprox::sim::{FarEnd, Place, SimKernel};
-use seaprox::transport::{Notice, Observer, Source};
+use seaprox::transport::{Asked, Notice, Observer, Source};
+use seaprox::wanted::Wanted;
 use seaprox::worker::{Options, Worker};
 use std::boxed::Box;
 use std::collections::{BTreeMap, VecDeque};
@@ -46,8 +47,13 @@ impl<'s, 'w> Transport<&'s SimKernel<'w>> for Asking<'s, 'w> {
 impl<'s, 'w> Source<&'s SimKernel<'w>> for Asking<'s, 'w> {
     type Target = Wanted<'static>;
 
-    fn target(&mut self, _: Handle, _: SideKey) -> Wanted<'static> {
-        self.wishes.borrow_mut().pop_front().expect("as many wishes as clients")
+    fn target(
+        &mut self,
+        _: Handle,
+        _: SideKey,
+        _: &mut Desk<'_, &'s SimKernel<'w>>,
+    ) -> Asked<Wanted<'static>> {
+        Asked::For(self.wishes.borrow_mut().pop_front().expect("as many wishes as clients"))
     }
 
     fn admit(&mut self, wanted: bool, desk: &mut Desk<'_, &'s SimKernel<'w>>) -> Result<(), Errno> {

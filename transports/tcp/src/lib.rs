@@ -22,7 +22,7 @@ pub use listener::{AtEnd, ListenOptions, Listener, adopt_listener, listen, liste
 pub use listeners::{LISTENERS_MAX, Listeners};
 pub use targets::{
     Allow, Chosen, NAME_BYTES_MAX, Names, PLACES, Places, Service, Services, TARGETS_MAX, Target,
-    Targets, Wanted,
+    Targets,
 };
 
 use core::time::Duration;

@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use seaprox::side::{Handle, SideKey};
 use seaprox::sys::{Errno, OwnedFd, RawFd, Ready, Sys};
-use seaprox::transport::{Desk, Event, Source, Transport};
+use seaprox::transport::{Asked, Desk, Event, Source, Transport};
 
 /// Clients the kernel keeps waiting for us, at most; it lowers this to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -138,7 +138,9 @@ impl<K: Sys> Transport<K> for Listener<K> {
 impl<K: Sys> Source<K> for Listener<K> {
     type Target = ();
 
-    fn target(&mut self, _: Handle, _: SideKey) {}
+    fn target(&mut self, _: Handle, _: SideKey, _: &mut Desk<'_, K>) -> Asked<()> {
+        Asked::For(())
+    }
 
     fn admit(&mut self, wanted: bool, desk: &mut Desk<'_, K>) -> Result<(), Errno> {
         if wanted == self.listening {

@@ -1,54 +1,72 @@
-//! Several listening sockets as one source. Knows no more of them than that they are.
+//! Several listening sockets as one source. Knows no more of them than that they are, and what each
+//! says of its clients.
 
 use crate::listener::Listener;
 use arrayvec::ArrayVec;
+use seaprox::fail::FailReason;
 use seaprox::side::{Handle, SideKey};
 use seaprox::sys::{Errno, RawFd, Ready, Sys};
-use seaprox::transport::{Desk, Event, Source, Transport};
+use seaprox::transport::{Asked, Desk, Event, Source, Transport};
 
 /// Listening sockets of one source, at most.
 pub const LISTENERS_MAX: usize = 16;
 
-/// Listening sockets whose clients are all to be connected to the same.
+/// Listening sockets, each with a mark: what is said of its clients.
 #[derive(Debug)]
-pub struct Listeners<K>(ArrayVec<Listener<K>, LISTENERS_MAX>);
+pub struct Listeners<K, M = ()> {
+    listeners: ArrayVec<(Listener<K>, M), LISTENERS_MAX>,
+    /// Whose the client is that came last.
+    latest: usize,
+}
 
-impl<K: Sys> Listeners<K> {
+impl<K: Sys, M> Listeners<K, M> {
     /// At most [`LISTENERS_MAX`] of them; more are left out.
-    pub fn new(listeners: impl IntoIterator<Item = Listener<K>>) -> Self {
-        let numbered = (0..).zip(listeners).map(|(own, listener)| listener.numbered(own));
-        Listeners(numbered.take(LISTENERS_MAX).collect())
+    pub fn new(listeners: impl IntoIterator<Item = (Listener<K>, M)>) -> Self {
+        let numbered =
+            (0..).zip(listeners).map(|(own, (listener, mark))| (listener.numbered(own), mark));
+        Listeners { listeners: numbered.take(LISTENERS_MAX).collect(), latest: 0 }
     }
 }
 
-impl<K: Sys> Transport<K> for Listeners<K> {
+impl<K: Sys, M> Transport<K> for Listeners<K, M> {
     const PROMPT: bool = <Listener<K> as Transport<K>>::PROMPT;
 
     fn ready(&mut self, own: u32, fd: RawFd, ready: Ready) {
-        if let Some(listener) = self.0.get_mut(own as usize) {
+        if let Some((listener, _)) = self.listeners.get_mut(own as usize) {
             listener.ready(own, fd, ready);
         }
     }
 
     fn poll(&mut self, desk: &mut Desk<'_, K>) -> Option<Event> {
-        self.0.iter_mut().find_map(|listener| listener.poll(desk))
+        for (number, (listener, _)) in self.listeners.iter_mut().enumerate() {
+            if let Some(event) = listener.poll(desk) {
+                self.latest = number;
+                return Some(event);
+            }
+        }
+        None
     }
 }
 
-impl<K: Sys> Source<K> for Listeners<K> {
-    type Target = ();
+impl<K: Sys, M: Copy> Source<K> for Listeners<K, M> {
+    type Target = M;
 
-    fn target(&mut self, _: Handle, _: SideKey) {}
+    fn target(&mut self, _: Handle, _: SideKey, _: &mut Desk<'_, K>) -> Asked<M> {
+        match self.listeners.get(self.latest) {
+            Some((_, mark)) => Asked::For(*mark),
+            None => Asked::Refused(FailReason::Other),
+        }
+    }
 
     fn admit(&mut self, wanted: bool, desk: &mut Desk<'_, K>) -> Result<(), Errno> {
-        self.0.iter_mut().try_for_each(|listener| listener.admit(wanted, desk))
+        self.listeners.iter_mut().try_for_each(|(listener, _)| listener.admit(wanted, desk))
     }
 
     fn look(&mut self) {
-        self.0.iter_mut().for_each(Source::look);
+        self.listeners.iter_mut().for_each(|(listener, _)| listener.look());
     }
 
     fn end(&mut self, desk: &mut Desk<'_, K>) {
-        self.0.iter_mut().for_each(|listener| listener.end(desk));
+        self.listeners.iter_mut().for_each(|(listener, _)| listener.end(desk));
     }
 }

@@ -64,6 +64,18 @@ pub struct Options {
     pub threads: usize,
     /// Which family comes first.
     pub prefer_ipv4: bool,
+    /// What each of its threads does before it looks anything up.
+    pub prepare: fn(),
+}
+
+/// Looks up a name that nobody can have, so that the C library loads what lookups are made of:
+/// the modules of nsswitch.conf(5), of which glibc loads some only when they are asked. A label of
+/// 64 bytes fits into no query (RFC 1035 section 2.3.4), so nothing is sent to anybody.
+pub fn load() {
+    let mut name = [b'a'; 65];
+    name[64] = 0;
+    let name = CStr::from_bytes_until_nul(&name).unwrap_or(c"");
+    let _ = lookup::look_up(name, false);
 }
 
 /// A resolver that knows `NAMES` names at most, for tickets of `WAITERS` mailboxes: as many as
@@ -145,7 +157,10 @@ impl<const NAMES: usize, const WAITERS: usize, Q: Query> Resolver<NAMES, WAITERS
             std::thread::Builder::new()
                 .name(String::from("resolver"))
                 .stack_size(STACK_BYTES)
-                .spawn(move || self.run(commons, options.prefer_ipv4))?;
+                .spawn(move || {
+                    (options.prepare)();
+                    self.run(commons, options.prefer_ipv4);
+                })?;
         }
         let state = self.lock();
         let all = self.started.wait_while(state, |state| state.threads < options.threads);

@@ -72,7 +72,7 @@ impl<const TEST: usize> Bed<TEST> {
     fn new(threads: usize) -> Self {
         let resolver: &'static _ = Box::leak(Box::new(Resolver::new()));
         let commons = mailboxes();
-        resolver.start(commons, Options { threads, prefer_ipv4: false }).unwrap();
+        resolver.start(commons, Options { threads, prefer_ipv4: false, prepare: || {} }).unwrap();
         Bed { resolver, commons }
     }
 
@@ -308,7 +308,7 @@ fn everybody_who_waits_is_told() {
 fn the_system_is_asked_by_threads_with_small_stacks() {
     static RESOLVER: Resolver<NAMES, WAITERS> = Resolver::new();
     let commons = mailboxes();
-    RESOLVER.start(commons, Options { threads: 2, prefer_ipv4: true }).unwrap();
+    RESOLVER.start(commons, Options { threads: 2, prefer_ipv4: true, prepare: || {} }).unwrap();
     assert_eq!(RESOLVER.lookup("localhost", commons.await_outcome(0, 1)), Lookup::Waiting);
     assert_eq!(RESOLVER.lookup("a b", commons.await_outcome(1, 1)), Lookup::Waiting);
     assert_eq!(told(&commons, 0), Outcome::Resolved);

@@ -9,6 +9,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::ops::Range;
 use seaprox::fail::FailReason;
 use seaprox::side::SideKey;
+use seaprox::wanted::{Wanted, Wish};
 
 /// How many targets a dialer can know, those of all services together.
 pub const TARGETS_MAX: usize = 128;
@@ -28,17 +29,6 @@ pub enum Target<'t> {
     Name(&'t str, u16),
     /// A unix socket's path; a leading `@` means the abstract namespace.
     Unix(&'t [u8]),
-}
-
-/// What a source that lets its clients choose wants. The bytes come from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted<'w> {
-    /// What the service of this name leads to; the empty name is that of the dialer's own targets.
-    Service(&'w [u8]),
-    /// This address.
-    Inet(SocketAddr),
-    /// Whatever this name leads to, and a port.
-    Name(&'w [u8], u16),
 }
 
 /// What is tried for one connection.
@@ -180,6 +170,11 @@ impl<'t, A: Allow> Services<'t, A> {
         Services { services, allow, places, taken: 0 }
     }
 
+    /// What sources may ask for beside services, for where that depends on who they are.
+    pub fn allow_mut(&mut self) -> &mut A {
+        &mut self.allow
+    }
+
     /// How many names are under way.
     pub fn taken(&self) -> usize {
         self.taken
@@ -229,6 +224,12 @@ impl<A: Allow> Targets<Wanted<'_>> for Services<'_, A> {
             Wanted::Inet(address) => self.choose_address(address),
             Wanted::Name(name, port) => self.choose_name(side, name, port),
         }
+    }
+}
+
+impl<A: Allow> Targets<Wish> for Services<'_, A> {
+    fn choose(&mut self, side: SideKey, wish: Wish) -> Result<Chosen, FailReason> {
+        self.choose(side, wish.wanted())
     }
 }
 

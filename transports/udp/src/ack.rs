@@ -13,6 +13,10 @@ use core::ops::RangeInclusive;
 /// whether they arrived or not.
 pub const WINDOW: u64 = 16_384;
 
+/// What an end must remember like that at least, to be spoken with: fewer would be used up by a few
+/// lost packets.
+pub const WINDOW_MIN: u64 = 256;
+
 /// The ranges of one ACK, at most.
 pub const RANGES_MAX: usize = 32;
 
@@ -27,6 +31,12 @@ pub const ACK_DELAY_MICROS: u64 = 5_000;
 
 /// The same where round trips are shorter than [`ACK_DELAY_MICROS`].
 pub const ACK_DELAY_SHORT_MICROS: u64 = 1_000;
+
+/// How long an ACK is held back where a round trip takes so long, in microseconds.
+#[must_use]
+pub const fn ack_delay_micros(smoothed_rtt_micros: u64) -> u64 {
+    if smoothed_rtt_micros < ACK_DELAY_MICROS { ACK_DELAY_SHORT_MICROS } else { ACK_DELAY_MICROS }
+}
 
 /// So many packets that want an ACK are not kept waiting for more (RFC 9000 section 13.2.2).
 const ELICITING_MAX: u32 = 2;
@@ -115,7 +125,8 @@ impl Received {
     }
 
     /// A packet arrived, was opened and can be used: if it is new, it will be acknowledged.
-    /// `eliciting`: it holds more than ACK and PAD; `ce`: the network marked it (RFC 3168).
+    /// `eliciting`: it holds anything but ACK, PATH_CHALLENGE, PATH_RESPONSE and PAD; `ce`: the
+    /// network marked it (RFC 3168).
     /// Only [`Arrival::New`] changes anything. O(1) in order; at most O([`WINDOW`] / 64) words else.
     #[inline]
     pub fn insert(&mut self, number: u64, now: Micros, eliciting: bool, ce: bool) -> Arrival {
@@ -197,13 +208,8 @@ impl Received {
         if self.eliciting == 0 {
             return None;
         }
-        let delay = if self.is_urgent || self.eliciting >= ELICITING_MAX {
-            0
-        } else if smoothed_rtt_micros < ACK_DELAY_MICROS {
-            ACK_DELAY_SHORT_MICROS
-        } else {
-            ACK_DELAY_MICROS
-        };
+        let is_due = self.is_urgent || self.eliciting >= ELICITING_MAX;
+        let delay = if is_due { 0 } else { ack_delay_micros(smoothed_rtt_micros) };
         Some(self.eliciting_since.after(delay))
     }
 

@@ -1,32 +1,29 @@
 //! A link's carrier over UDP: [`Reliable`] with a socket.
 //!
-//! Invariant: datagrams that were emitted and that the socket did not take wait in `unsent`, before any
-//! other is emitted.
+//! Invariant: while datagrams that were emitted wait in `unsent` for the socket, no other is emitted.
 
+mod keys;
+
+use crate::asking::{Asking, Begun, Heard};
 use crate::congestion::Algorithm;
-use crate::handshake::{Agreed, Heard, Initiator, Limits};
-use crate::hub::{Hub, Owner, Shared, Wire};
+use crate::hub::{Hub, Owner, Wire};
 use crate::join::Join;
-use crate::reliable::{Counters, Emitted, NotPushed, Reliable, Slices, Terms};
-use crate::seal::Checksum;
+use crate::packet::{Kind, kind_of};
+use crate::reliable::{Emitted, NotPushed, Parts, Reliable, Slices, Terms};
+use crate::renewal::Renewal;
 use crate::slots::DATAGRAM_BYTES_MAX;
 use crate::socket::Path;
 use crate::time::Micros;
-use arrayvec::ArrayVec;
+use crate::unsent::{Outgoing, Unsent};
 use seaprox::fail::FailReason;
-use seaprox::sys::{Errno, RawFd, Ready};
+use seaprox::sys::{Errno, Interest, RawFd, Ready};
 use seaprox::time::Instant;
-use seaprox_proto::carrier::{Bounds, Carrier, Order, Received};
+use seaprox_noise::keys::Peer;
+use seaprox_proto::carrier::{Bounds, Carrier, Order, PeerNumber, Received};
 use seaprox_proto::message::{CHANNELS_MAX, PACKET_BYTES};
 
-/// Datagrams that are given to the kernel at once, at most.
-const SENT_MAX: usize = 64;
-
-/// So much is worth a system call of its own.
+/// So much is worth a system call of its own: what a side may send in a turn.
 const BATCH_BYTES: u64 = 60_000;
-
-/// How soon it is tried again what the kernel had no room for, in milliseconds.
-const UNSENT_MILLIS: u32 = 1;
 
 /// A peer whose host says that nobody listens there is believed when nothing came from it for so long.
 const REFUSED_MICROS: u64 = 1_000_000;
@@ -49,15 +46,12 @@ impl Options {
     pub const USUAL: Options =
         Options { algorithm: Algorithm::Bbr, flight_bytes_max: 8 * 1024 * 1024 };
 
-    /// What this end can take.
-    pub(crate) const LIMITS: Limits =
-        Limits { datagram_bytes_max: DATAGRAM_BYTES_MAX as u16, window: crate::ack::WINDOW as u16 };
-
-    pub(crate) fn terms(&self, agreed: &Agreed, path: Path, random: u64) -> Terms {
+    fn terms(&self, begun: &Begun, path: Path, random: u64) -> Terms {
         Terms {
-            peer_index: agreed.peer_index,
+            peer_index: begun.peer_index,
             path,
-            datagram_bytes_max: agreed.peer.datagram_bytes_max,
+            peer: begun.peer,
+            rtt_micros: begun.rtt_micros,
             flight_bytes_max: self.flight_bytes_max,
             algorithm: self.algorithm,
             random,
@@ -65,12 +59,15 @@ impl Options {
     }
 }
 
+/// Where a datagram is written to.
+type Out = [u8; DATAGRAM_BYTES_MAX];
+
 /// How far the carrier is.
 #[allow(clippy::large_enum_variant)] // it stays where it is, and there is no heap to put it on
 enum Stage<'m> {
     /// It asks for the link; so many places have refused it.
-    Asking(Initiator, Slices<'m>, u32),
-    Linked(Reliable<'m, Checksum>),
+    Asking(Asking<'m>, Slices<'m>, u32),
+    Linked(Reliable<'m>),
     /// Only while it is dropped.
     Over,
 }
@@ -81,41 +78,69 @@ pub struct Udp<'m, W: Wire> {
     index: u32,
     stage: Stage<'m>,
     options: Options,
-    unsent: ArrayVec<Emitted, SENT_MAX>,
+    unsent: Unsent<'m>,
+    /// The socket had no room, and nothing is sent before.
+    again_at: Option<Micros>,
     /// Since when the peer's host says that nobody listens, and nothing else has come.
     refused_at: Option<Micros>,
     /// The peer broke the rules.
     dead: Option<FailReason>,
+    /// Of a link with keys that this end has asked for.
+    renewal: Option<Renewal<'m>>,
+    /// Of a link with keys that the far end has asked for.
+    peer: Option<PeerNumber>,
 }
 
 impl<'m, W: Wire> Udp<'m, W> {
-    pub(crate) fn linked(
+    /// A link that the far end has asked for: its index, its memory, what was agreed, and with whom.
+    pub(crate) fn accepted(
         hub: &'m Hub<'m, W>,
-        index: u32,
-        reliable: Reliable<'m, Checksum>,
+        (index, memory, begun, path, peer): (u32, Parts<'m>, Begun, Path, Option<PeerNumber>),
         options: Options,
+        random: u64,
+        now: Micros,
     ) -> Self {
-        let stage = Stage::Linked(reliable);
-        Udp { hub, index, stage, options, unsent: ArrayVec::new(), refused_at: None, dead: None }
+        let terms = options.terms(&begun, path, random);
+        let reliable = Reliable::new(memory.slices, begun.sealing, &terms, now);
+        let mut udp = Udp::of(hub, index, Stage::Linked(reliable), memory.outgoing, options);
+        udp.peer = peer;
+        udp
     }
 
-    /// Asks the peer of the hub's socket, which is for that peer alone, for a link. To be followed by
-    /// [`Udp::finish_connect`]. `None`: there is no memory for another link.
-    pub fn connect(hub: &'m Hub<'m, W>, options: Options) -> Option<Self> {
-        let mut shared = hub.borrow();
-        let (index, slices) = shared.begin_link()?;
-        let initiator = Initiator::new(index, shared.random(), Options::LIMITS, shared.now());
-        drop(shared);
-        let stage = Stage::Asking(initiator, slices, 0);
-        Some(Udp {
+    fn of(
+        hub: &'m Hub<'m, W>,
+        index: u32,
+        stage: Stage<'m>,
+        outgoing: &'m mut Outgoing,
+        options: Options,
+    ) -> Self {
+        Udp {
             hub,
             index,
             stage,
             options,
-            unsent: ArrayVec::new(),
+            unsent: Unsent::new(outgoing),
+            again_at: None,
             refused_at: None,
             dead: None,
-        })
+            renewal: None,
+            peer: None,
+        }
+    }
+
+    /// Asks the peer of the hub's socket, which is for that peer alone, for a link. To be followed by
+    /// [`Udp::finish_connect`]. `peer`: who is to be there, if the hub has keys. `None`: there is no
+    /// memory for another link; or the hub has keys and it is not said who is to be there, or the reverse.
+    pub fn connect(hub: &'m Hub<'m, W>, peer: Option<&'m Peer>, options: Options) -> Option<Self> {
+        let mut shared = hub.borrow();
+        let (index, memory) = shared.begin_link()?;
+        let Some(asking) = Asking::new(&mut shared, index, peer) else {
+            shared.end_link(index, memory);
+            return None;
+        };
+        drop(shared);
+        let stage = Stage::Asking(asking, memory.slices, 0);
+        Some(Udp::of(hub, index, stage, memory.outgoing, options))
     }
 
     /// Whether there is a link now. To be called when the descriptor is ready, and when the timeout has
@@ -127,39 +152,36 @@ impl<'m, W: Wire> Udp<'m, W> {
     pub fn finish_connect(&mut self) -> Result<bool, FailReason> {
         let mut shared = self.hub.borrow();
         let now = shared.now();
-        let Stage::Asking(initiator, _, refused) = &mut self.stage else { return Ok(true) };
-        let agreed = loop {
-            match shared.next_owner() {
-                Ok(Owner::Link(_)) => {}
-                Ok(Owner::Listener) => {
-                    shared.pass();
-                    continue;
-                }
-                Err(_) => break None,
+        let Stage::Asking(asking, _, refused) = &mut self.stage else { return Ok(true) };
+        let begun = loop {
+            // After too many strangers too: the next INIT that is due looks again.
+            if shared.next_owner().is_err() {
+                break None;
             }
-            let Some(heard) = shared.take() else { break None };
+            let Some((heard, protection)) = shared.take_beside() else { break None };
             let path = heard.path;
-            match initiator.hear(now, heard.bytes) {
-                Heard::Accepted(agreed) => break Some((agreed, path)),
+            match asking.hear(protection, now, heard.bytes) {
+                Heard::Begun(begun) => break Some((begun, path)),
                 Heard::Refused(FailReason::TableFull) if *refused < PLACES_MAX => {
                     *refused += 1;
-                    let nonce = shared.random();
                     self.index = shared.another_index(self.index);
-                    *initiator = Initiator::new(self.index, nonce, Options::LIMITS, now);
+                    if let Some(other) = Asking::new(&mut shared, self.index, asking.peer()) {
+                        *asking = other;
+                    }
                 }
                 Heard::Refused(reason) => return Err(reason),
-                Heard::Ignored | Heard::Proof => {}
+                Heard::Nothing => {}
             }
         };
-        if let Some((agreed, path)) = agreed {
-            let terms = self.options.terms(&agreed, path, shared.random());
+        if let Some((begun, path)) = begun {
+            let terms = self.options.terms(&begun, path, shared.random());
+            self.renewal = asking.peer().map(Renewal::new);
             if let Stage::Asking(_, slices, _) = core::mem::replace(&mut self.stage, Stage::Over) {
-                let seal = Checksum::new(agreed.session);
-                self.stage = Stage::Linked(Reliable::new(slices, seal, &terms, now));
+                self.stage = Stage::Linked(Reliable::new(slices, begun.sealing, &terms, now));
             }
             return Ok(true);
         }
-        if let Some(init) = initiator.init(now) {
+        if let Some(init) = asking.init(&mut shared, now) {
             // What does not go is as good as lost.
             let _ = shared.send_to_peer(&init);
         }
@@ -169,25 +191,29 @@ impl<'m, W: Wire> Udp<'m, W> {
         }
     }
 
-    /// What happened to its datagrams.
-    pub fn counters(&self) -> Counters {
-        self.reliable().map(Reliable::counters).unwrap_or_default()
-    }
-
     /// The protocol without its socket, once there is a link.
-    pub fn reliable(&self) -> Option<&Reliable<'m, Checksum>> {
+    pub fn reliable(&self) -> Option<&Reliable<'m>> {
         if let Stage::Linked(reliable) = &self.stage { Some(reliable) } else { None }
     }
 
-    /// Believes what the network says of the peer, unless the peer says otherwise.
+    /// Believes what the network says of the peer, unless the peer, who is asked, says otherwise.
     fn heed_refusal(&mut self, now: Micros) {
         let heard = self.hub.borrow().take_heard();
-        if heard == Some(Errno::CONNREFUSED) {
-            self.refused_at.get_or_insert(now);
+        if heard == Some(Errno::CONNREFUSED)
+            && self.refused_at.is_none()
+            && let Stage::Linked(reliable) = &mut self.stage
+        {
+            self.refused_at = Some(now);
+            reliable.ask();
         }
-        if self.refused_at.is_some_and(|at| now.since(at) >= REFUSED_MICROS) {
+        if self.believed_at().is_some_and(|at| at <= now) {
             self.dead = Some(FailReason::LinkDown);
         }
+    }
+
+    /// When the peer's host is believed that nobody listens there.
+    fn believed_at(&self) -> Option<Micros> {
+        self.refused_at.map(|at| at.after(REFUSED_MICROS))
     }
 
     /// Sends what may be sent now.
@@ -195,19 +221,18 @@ impl<'m, W: Wire> Udp<'m, W> {
         let Stage::Linked(reliable) = &mut self.stage else { return };
         let mut shared = self.hub.borrow();
         let now = shared.now();
-        // What waits goes first: it may be of slots that would be written anew.
-        if !send(&mut self.unsent, reliable, &mut shared, now) {
+        if self.again_at.is_some_and(|at| now < at) {
             return;
         }
         loop {
-            while !self.unsent.is_full() {
-                let Some(emitted) = reliable.emit(now) else { break };
-                self.unsent.push(emitted);
-                if !emitted.may_wait() {
-                    break;
-                }
+            // What waits goes first.
+            let too_long = |bytes| reliable.handle_too_long(bytes, now);
+            self.again_at = self.unsent.send(&mut shared, now, too_long);
+            if self.again_at.is_some() {
+                return;
             }
-            if self.unsent.is_empty() || !send(&mut self.unsent, reliable, &mut shared, now) {
+            while self.unsent.add(|out| reliable.emit(now, out)) {}
+            if self.unsent.is_empty() {
                 return;
             }
         }
@@ -216,50 +241,16 @@ impl<'m, W: Wire> Udp<'m, W> {
     /// Sends one datagram that is no slot's.
     fn transmit_own(
         &mut self,
-        emit: impl FnOnce(&mut Reliable<'m, Checksum>, Micros) -> Option<Emitted>,
+        emit: impl FnOnce(&mut Reliable<'m>, Micros, &mut Out) -> Option<Emitted>,
     ) {
         let Stage::Linked(reliable) = &mut self.stage else { return };
         let mut shared = self.hub.borrow();
         let now = shared.now();
-        if self.unsent.is_empty()
-            && let Some(emitted) = emit(reliable, now)
-        {
-            self.unsent.push(emitted);
-            send(&mut self.unsent, reliable, &mut shared, now);
+        if self.unsent.is_empty() && self.unsent.add(|out| emit(reliable, now, out)) {
+            let too_long = |bytes| reliable.handle_too_long(bytes, now);
+            self.again_at = self.unsent.send(&mut shared, now, too_long);
         }
     }
-}
-
-/// Gives datagrams to the socket; `false`: it took not all of them.
-fn send<W: Wire>(
-    unsent: &mut ArrayVec<Emitted, SENT_MAX>,
-    reliable: &mut Reliable<'_, Checksum>,
-    shared: &mut Shared<'_, W>,
-    now: Micros,
-) -> bool {
-    while let Some(&first) = unsent.first() {
-        let to = reliable.destination(&first);
-        // What is no slot's is alone.
-        let together = unsent.iter().take_while(|emitted| emitted.may_wait() == first.may_wait());
-        let datagrams: ArrayVec<&[u8], SENT_MAX> =
-            together.map(|emitted| reliable.datagram(emitted)).collect();
-        let count = datagrams.len();
-        let result = shared.send(&to, &datagrams);
-        drop(datagrams);
-        let sent = match result {
-            Ok(sent) => sent.max(1),
-            // What cannot wait is as good as lost.
-            Err(Errno::AGAIN | Errno::INTR) if first.may_wait() => return false,
-            Err(Errno::MSGSIZE) => {
-                reliable.handle_too_long(first.bytes(), now);
-                1
-            }
-            // The way is blocked or gone: as good as lost on it.
-            Err(_) => count,
-        };
-        unsent.drain(..sent.min(unsent.len()));
-    }
-    true
 }
 
 impl<W: Wire> Carrier for Udp<'_, W> {
@@ -270,6 +261,14 @@ impl<W: Wire> Carrier for Udp<'_, W> {
     fn fd(&self) -> Option<RawFd> {
         let shared = self.hub.borrow();
         shared.wire.as_ref().filter(|_| shared.is_connected).map(Wire::fd)
+    }
+
+    fn peer(&self) -> Option<PeerNumber> {
+        self.peer
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::Datagrams
     }
 
     fn window(&mut self) -> usize {
@@ -314,8 +313,15 @@ impl<W: Wire> Carrier for Udp<'_, W> {
                 }
                 Err(errno) => return Err(errno),
             }
-            let Some(heard) = shared.take() else { break };
+            let Some((heard, protection)) = shared.take_beside() else { break };
             has_heard = true;
+            if let Some(renewal) = &mut self.renewal
+                && kind_of(protection.mode(), heard.bytes) != Some(Kind::Data)
+            {
+                let done = renewal.hear(protection, reliable, now, heard.bytes);
+                self.dead = done.err().or(self.dead);
+                continue;
+            }
             let heard_before = reliable.counters().received;
             if reliable.hear(heard.bytes, heard.is_ce, heard.path, now, &mut join).is_err() {
                 self.dead = Some(FailReason::Protocol);
@@ -345,12 +351,17 @@ impl<W: Wire> Carrier for Udp<'_, W> {
     fn poll(&mut self) -> Result<Ready, FailReason> {
         let now = self.hub.borrow().now();
         self.heed_refusal(now);
+        self.renew_keys(now);
         if let Some(reason) = self.dead {
             return Err(reason);
         }
         let Stage::Linked(reliable) = &mut self.stage else { return Err(FailReason::LinkDown) };
         if reliable.timeout().is_some_and(|at| at <= now) {
             reliable.handle_timeout(now);
+            if reliable.is_unanswered() {
+                // What is sent may leave from an address to which no answer comes any more.
+                self.hub.borrow().reconnect();
+            }
         }
         self.transmit();
         let Stage::Linked(reliable) = &mut self.stage else { return Err(FailReason::LinkDown) };
@@ -359,14 +370,16 @@ impl<W: Wire> Carrier for Udp<'_, W> {
 
     fn timeout(&self) -> Option<Instant> {
         let at = match &self.stage {
-            Stage::Asking(initiator, ..) => initiator.due_at(),
-            Stage::Linked(reliable) => reliable.timeout(),
+            Stage::Asking(asking, ..) => asking.due_at(),
+            Stage::Linked(reliable) => {
+                reliable.timeout().into_iter().chain(self.keys_at(reliable)).min()
+            }
             Stage::Over => None,
         };
+        // While the socket is full nothing else can be done, whatever is due.
+        let at = self.again_at.or(at.into_iter().chain(self.believed_at()).min());
         // The engine counts whole milliseconds: too late rather than too early, or it would ask in vain.
-        let at = at.map(|at| Instant::from_millis(at.0.div_ceil(1000)));
-        let again = || Instant::from_millis(self.hub.borrow().now().0 / 1000).after(UNSENT_MILLIS);
-        if self.unsent.is_empty() { at } else { at.into_iter().chain([again()]).min() }
+        at.map(|at| Instant::from_millis(at.0.div_ceil(1000)))
     }
 
     fn flush(&mut self) {
@@ -384,6 +397,7 @@ impl<W: Wire> Carrier for Udp<'_, W> {
 
 impl<W: Wire> Drop for Udp<'_, W> {
     fn drop(&mut self) {
+        self.again_at = None;
         self.transmit();
         // Nobody will ask for it if it is lost.
         for _ in 0..2 {
@@ -394,8 +408,9 @@ impl<W: Wire> Drop for Udp<'_, W> {
             Stage::Linked(reliable) => reliable.into_slices(),
             Stage::Over => return,
         };
+        let Some(outgoing) = self.unsent.take_memory() else { return };
         let mut shared = self.hub.borrow();
-        shared.end_link(self.index, slices);
+        shared.end_link(self.index, Parts { slices, outgoing });
         if shared.is_connected {
             shared.wire = None;
         }

@@ -2,7 +2,7 @@
 //! face. Knows packets only by their size and when they were sent; no socket, no packet number, no
 //! timer (RFC 9002 section 7).
 //!
-//! Invariants: the window is never below [`WINDOW_DATAGRAMS_MIN`] datagrams and the pacing rate never
+//! Invariants: the window is never below `WINDOW_DATAGRAMS_MIN` datagrams and the pacing rate never
 //! 0, whatever it is told; the state is fixed, integers only, and every call is O(1).
 
 use crate::time::Micros;
@@ -19,10 +19,10 @@ use cubic::Cubic;
 use newreno::NewReno;
 
 /// What a path may carry before anything is known of it, in datagrams (RFC 9002 section 7.2).
-pub const WINDOW_DATAGRAMS_INITIAL: u64 = 10;
+pub(crate) const WINDOW_DATAGRAMS_INITIAL: u64 = 10;
 
 /// What a path may always carry, in datagrams (RFC 9002 section 7.2).
-pub const WINDOW_DATAGRAMS_MIN: u64 = 2;
+pub(crate) const WINDOW_DATAGRAMS_MIN: u64 = 2;
 
 /// Which controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Algorithm {
 /// acknowledgement is (draft-cheng-iccrg-delivery-rate-estimation). Counters of bytes and of
 /// microseconds that wrap: one packet is never under way for an hour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stamp {
+pub(crate) struct Stamp {
     /// Bytes delivered when it was sent.
     pub(crate) delivered: u32,
     /// When the last of those was.
@@ -69,48 +69,44 @@ const _: () = assert!(size_of::<Stamp>() <= 16);
 
 /// A packet that was acknowledged, and was not before.
 #[derive(Clone, Copy, Debug)]
-pub struct AckedPacket {
+pub(crate) struct AckedPacket {
     /// Its size on the wire.
-    pub bytes: u32,
+    pub(crate) bytes: u32,
     /// When it was sent.
-    pub sent_at: Micros,
+    pub(crate) sent_at: Micros,
     /// What [`Congestion::on_sent`] returned for it.
-    pub stamp: Stamp,
+    pub(crate) stamp: Stamp,
 }
 
 /// What an acknowledgement says beyond its packets.
 #[derive(Clone, Copy, Debug)]
-pub struct AckEnd {
+pub(crate) struct AckEnd {
     /// Round trip of its largest packet, in microseconds, if that was newly acknowledged.
-    pub rtt_latest: Option<u64>,
+    pub(crate) rtt_latest: Option<u64>,
     /// The smallest round trip seen on this path, in microseconds.
-    pub rtt_min: u64,
+    pub(crate) rtt_min: u64,
     /// The smoothed round trip, in microseconds.
-    pub rtt_smoothed: u64,
+    pub(crate) rtt_smoothed: u64,
     /// Bytes under way after it.
-    pub in_flight: u64,
+    pub(crate) in_flight: u64,
     /// When the largest packet it acknowledges was sent.
-    pub largest_acked_sent_at: Micros,
-    /// Bytes that were declared lost because of it.
-    pub newly_lost_bytes: u64,
+    pub(crate) largest_acked_sent_at: Micros,
 }
 
 /// Packets that were declared lost together.
 #[derive(Clone, Copy, Debug)]
-pub struct Lost {
+pub(crate) struct Lost {
     /// Their size on the wire, all together.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// When the last of them was sent.
-    pub largest_lost_sent_at: Micros,
-    /// Bytes under way without them.
-    pub in_flight: u64,
+    pub(crate) largest_lost_sent_at: Micros,
     /// They span so long that the path counts as gone (RFC 9002 section 7.6).
-    pub persistent: bool,
+    pub(crate) persistent: bool,
 }
 
 /// The controller of one path.
 #[derive(Clone, Debug)]
-pub struct Congestion(Kind);
+pub(crate) struct Congestion(Kind);
 
 #[derive(Clone, Debug)]
 #[expect(
@@ -136,7 +132,7 @@ macro_rules! each {
 
 impl Congestion {
     /// For a path of which nothing is known but what a datagram may carry.
-    pub fn new(algorithm: Algorithm, datagram_bytes: u32, now: Micros) -> Congestion {
+    pub(crate) fn new(algorithm: Algorithm, datagram_bytes: u32, now: Micros) -> Congestion {
         let datagram = u64::from(datagram_bytes.max(1));
         Congestion(match algorithm {
             Algorithm::NewReno => Kind::NewReno(NewReno::new(datagram, now)),
@@ -147,50 +143,50 @@ impl Congestion {
 
     /// A packet that asks for an acknowledgement leaves, with so many bytes under way before it. What
     /// is returned belongs to the packet until it is acknowledged or lost.
-    pub fn on_sent(&mut self, now: Micros, bytes: u32, in_flight_before: u64) -> Stamp {
+    pub(crate) fn on_sent(&mut self, now: Micros, bytes: u32, in_flight_before: u64) -> Stamp {
         each!(&mut self.0, one => one.on_sent(now, bytes, in_flight_before))
     }
 
     /// A packet was acknowledged; those of one acknowledgement come by rising numbers, before
     /// [`Congestion::on_lost`] for what it showed to be lost and [`Congestion::on_ack_end`].
-    pub fn on_acked(&mut self, now: Micros, packet: &AckedPacket) {
+    pub(crate) fn on_acked(&mut self, now: Micros, packet: &AckedPacket) {
         each!(&mut self.0, one => one.on_acked(now, packet));
     }
 
     /// An acknowledgement has been read to its end. Once for each that acknowledged anything new.
-    pub fn on_ack_end(&mut self, now: Micros, ack: &AckEnd) {
+    pub(crate) fn on_ack_end(&mut self, now: Micros, ack: &AckEnd) {
         each!(&mut self.0, one => one.on_ack_end(now, ack));
     }
 
     /// Packets were declared lost. Once for each time that any were.
-    pub fn on_lost(&mut self, now: Micros, lost: &Lost) {
+    pub(crate) fn on_lost(&mut self, now: Micros, lost: &Lost) {
         each!(&mut self.0, one => one.on_lost(now, lost));
     }
 
     /// The other end reports packets that were marked on the way (RFC 3168); `sent_at` is when the
     /// largest packet acknowledged with that report was sent.
-    pub fn on_ce(&mut self, now: Micros, sent_at: Micros) {
+    pub(crate) fn on_ce(&mut self, now: Micros, sent_at: Micros) {
         each!(&mut self.0, one => one.on_ce(now, sent_at));
     }
 
     /// There is nothing more to send although the window has room: what arrives in the next round
     /// trip says nothing of what the path can carry.
-    pub fn on_app_limited(&mut self, in_flight: u64) {
+    pub(crate) fn on_app_limited(&mut self, in_flight: u64) {
         each!(&mut self.0, one => one.on_app_limited(in_flight));
     }
 
-    /// A datagram may now carry so much.
-    pub fn on_datagram_bytes(&mut self, bytes: u32) {
+    /// A datagram may now carry so much; as much as before changes nothing.
+    pub(crate) fn on_datagram_bytes(&mut self, bytes: u32) {
         each!(&mut self.0, one => one.on_datagram_bytes(u64::from(bytes.max(1))));
     }
 
     /// How many bytes may be under way.
-    pub fn window_bytes(&self) -> u64 {
+    pub(crate) fn window_bytes(&self) -> u64 {
         each!(&self.0, one => one.window_bytes())
     }
 
     /// How fast they should leave, in bytes per second; never 0.
-    pub fn pacing_rate(&self) -> u64 {
+    pub(crate) fn pacing_rate(&self) -> u64 {
         each!(&self.0, one => one.pacing_rate()).max(1)
     }
 }

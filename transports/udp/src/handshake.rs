@@ -25,8 +25,10 @@ mod responder;
 pub use initiator::{Heard, Initiator};
 pub use responder::{Answer, Responder, Verdict};
 
+use crate::ack::{WINDOW, WINDOW_MIN};
 use crate::mtu::LOWEST_BYTES;
-use crate::packet::{COOKIE_BYTES, INIT_BYTES, Kind, RESPONSE_BYTES, VERSIONS_BYTES};
+use crate::packet::{COOKIE_BYTES, INIT_BYTES, Kind, Mode, RESPONSE_BYTES, VERSIONS_BYTES};
+use crate::slots::DATAGRAM_BYTES_MAX;
 use seaprox::fail::FailReason;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
@@ -38,6 +40,8 @@ pub const PROOF_BYTES: usize = 16;
 
 const SUM_BYTES: usize = 16;
 
+// What is said fits its 16 bits.
+const _: () = assert!(DATAGRAM_BYTES_MAX <= 0xffff && WINDOW <= 0xffff && Limits::OWN.is_sane());
 const _: () = assert!(RESPONSE_BYTES <= INIT_BYTES && COOKIE_BYTES <= INIT_BYTES);
 const _: () = assert!(VERSIONS_BYTES <= INIT_BYTES);
 
@@ -52,19 +56,23 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Of this end.
+    pub const OWN: Limits =
+        Limits { datagram_bytes_max: DATAGRAM_BYTES_MAX as u16, window: WINDOW as u16 };
+
     /// Whether a link can be with an end like this.
     #[must_use]
     pub const fn is_sane(&self) -> bool {
-        self.datagram_bytes_max >= LOWEST_BYTES && self.window > 0
+        self.datagram_bytes_max >= LOWEST_BYTES && self.window as u64 >= WINDOW_MIN
     }
 
-    const fn bytes(&self) -> [u8; 4] {
+    pub(crate) const fn bytes(&self) -> [u8; 4] {
         let ([d0, d1], [w0, w1]) =
             (self.datagram_bytes_max.to_le_bytes(), self.window.to_le_bytes());
         [d0, d1, w0, w1]
     }
 
-    const fn of([d0, d1, w0, w1]: [u8; 4]) -> Self {
+    pub(crate) const fn of([d0, d1, w0, w1]: [u8; 4]) -> Self {
         Limits {
             datagram_bytes_max: u16::from_le_bytes([d0, d1]),
             window: u16::from_le_bytes([w0, w1]),
@@ -122,7 +130,7 @@ impl Init {
     #[must_use]
     pub fn encode(&self) -> [u8; INIT_BYTES] {
         let mut bytes = [0; INIT_BYTES];
-        let head = [Kind::Init as u8, self.version_min, self.version_max, 0];
+        let head = [first(Kind::Init), self.version_min, self.version_max, 0];
         put_head(&mut bytes, head, self.sender, self.nonce);
         put(&mut bytes, 16, &self.proof);
         put(&mut bytes, 32, &self.limits.bytes());
@@ -175,7 +183,7 @@ impl Response {
     pub fn encode(&self) -> [u8; RESPONSE_BYTES] {
         let mut bytes = [0; RESPONSE_BYTES];
         let reason = self.refused.map_or(0, |reason| reason as u8);
-        let head = [Kind::Response as u8, self.version, reason, 0];
+        let head = [first(Kind::Response), self.version, reason, 0];
         put_head(&mut bytes, head, self.receiver, self.nonce);
         put(&mut bytes, 16, &self.sender.to_le_bytes());
         put(&mut bytes, 20, &self.limits.bytes());
@@ -217,7 +225,7 @@ impl Cookie {
     #[must_use]
     pub fn encode(&self) -> [u8; COOKIE_BYTES] {
         let mut bytes = [0; COOKIE_BYTES];
-        put_head(&mut bytes, [Kind::Cookie as u8, 0, 0, 0], self.receiver, self.nonce);
+        put_head(&mut bytes, [first(Kind::Cookie), 0, 0, 0], self.receiver, self.nonce);
         put(&mut bytes, 16, &self.proof);
         put_sum(&mut bytes);
         bytes
@@ -253,7 +261,7 @@ impl Versions {
     #[must_use]
     pub fn encode(&self) -> [u8; VERSIONS_BYTES] {
         let mut bytes = [0; VERSIONS_BYTES];
-        let head = [Kind::Versions as u8, self.version_min, self.version_max, 0];
+        let head = [first(Kind::Versions), self.version_min, self.version_max, 0];
         put_head(&mut bytes, head, self.receiver, self.nonce);
         put_sum(&mut bytes);
         bytes
@@ -277,8 +285,12 @@ impl Versions {
 fn whole<const N: usize>(datagram: &[u8], kind: Kind) -> Option<&[u8; N]> {
     let bytes: &[u8; N] = datagram.try_into().ok()?;
     let (front, sum) = bytes.split_last_chunk::<SUM_BYTES>()?;
-    let is_whole = front.first() == Some(&(kind as u8)) && *sum == xxh3_128(front).to_le_bytes();
+    let is_whole = front.first() == Some(&first(kind)) && *sum == xxh3_128(front).to_le_bytes();
     is_whole.then_some(bytes)
+}
+
+const fn first(kind: Kind) -> u8 {
+    kind.first(Mode::Insecure)
 }
 
 fn put_sum(bytes: &mut [u8]) {

@@ -1,25 +1,41 @@
 //! What the links of one thread share: the socket, what was received last and nobody has taken, and the
-//! memory of links that are not there. Knows which index is whose.
+//! memory of links that are not there. Knows which index is whose, and whether there are keys.
 //!
 //! Invariant: a batch is received only when the one before is used up; each datagram of it is for the link
 //! whose index it has, or for the listener, or nobody's.
 
-use crate::packet::{Kind, index_of, kind_of};
-use crate::reliable::Slices;
+use crate::keyed::Protection;
+use crate::knocks::KNOCKS_MAX;
+use crate::packet::{INIT_BYTES, Kind, index_of, kind_of};
+use crate::random::SplitMix64;
+use crate::reliable::Parts;
 use crate::socket::{Datagrams, Path, RECEIVE_BYTES, UdpSocket};
 use crate::time::Micros;
 use arrayvec::ArrayVec;
 use core::cell::RefCell;
 use rustix::fd::AsRawFd;
+use rustix::time::{ClockId, clock_gettime};
 use seaprox::sys::{Errno, RawFd};
+use seaprox_noise::initiator::Initiator;
+use seaprox_noise::keys::Peer;
 
 /// Links of one hub, at most.
 pub const LINKS_MAX: usize = 32;
+
+/// How often another way to the peer is looked for, in microseconds: each that is found has another
+/// port, which the peer has to believe first.
+const RECONNECT_MICROS: u64 = 3_000_000;
+
+/// Datagrams of nobody's that are passed over in one go, at most: then it is others' turn.
+const STRANGERS_MAX: u32 = 64;
 
 /// What moves datagrams, and tells the time: a socket, or a simulated one. Never waits.
 pub trait Wire {
     /// Now.
     fn now(&self) -> Micros;
+
+    /// Microseconds since 1970, as well as is known.
+    fn wall_micros(&self) -> u64;
 
     /// The descriptor.
     fn fd(&self) -> RawFd;
@@ -35,6 +51,15 @@ pub trait Wire {
         None
     }
 
+    /// Finds another way from this machine to the only peer there is, if it is a socket of one. Until it
+    /// succeeds nothing is sent.
+    ///
+    /// # Errors
+    /// As [`UdpSocket::reconnect`].
+    fn reconnect(&mut self) -> Result<(), Errno> {
+        Ok(())
+    }
+
     /// Receives some datagrams of one peer.
     ///
     /// # Errors
@@ -44,8 +69,11 @@ pub trait Wire {
 
 impl Wire for UdpSocket {
     fn now(&self) -> Micros {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        Micros(time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000)
+        Micros(micros_of(ClockId::Monotonic))
+    }
+
+    fn wall_micros(&self) -> u64 {
+        micros_of(ClockId::Realtime)
     }
 
     fn fd(&self) -> RawFd {
@@ -60,9 +88,19 @@ impl Wire for UdpSocket {
         UdpSocket::take_heard(self)
     }
 
+    fn reconnect(&mut self) -> Result<(), Errno> {
+        UdpSocket::reconnect(self)
+    }
+
     fn receive<'b>(&mut self, buffer: &'b mut [u8]) -> Result<Datagrams<'b>, Errno> {
         UdpSocket::receive(self, buffer)
     }
+}
+
+/// A clock that is set before 1970 shows 0.
+fn micros_of(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    u64::try_from(time.tv_sec).map_or(0, |seconds| seconds * 1_000_000 + time.tv_nsec as u64 / 1000)
 }
 
 /// What was received and not taken.
@@ -103,11 +141,16 @@ pub(crate) struct Shared<'m, W> {
     pub(crate) is_connected: bool,
     buffer: &'m mut [u8; RECEIVE_BYTES],
     batch: Option<Batch>,
+    /// Another way is not looked for before.
+    reconnect_at: Micros,
     /// Of links that are there.
     indices: ArrayVec<u32, LINKS_MAX>,
-    vacant: ArrayVec<Slices<'m>, LINKS_MAX>,
+    /// Of links that there may be: what comes for them is the listener's.
+    pub(crate) expected: ArrayVec<u32, KNOCKS_MAX>,
+    pub(crate) protection: Protection<'m>,
+    vacant: ArrayVec<Parts<'m>, LINKS_MAX>,
     numbering: Numbering,
-    random: u64,
+    random: SplitMix64,
 }
 
 /// Which indices the links of a hub have.
@@ -146,6 +189,7 @@ impl<'m, W: Wire> Hub<'m, W> {
         buffer: &'m mut [u8; RECEIVE_BYTES],
         numbering: Numbering,
         random: u64,
+        protection: Protection<'m>,
     ) -> Hub<'m, W> {
         Hub {
             shared: RefCell::new(Shared {
@@ -153,10 +197,13 @@ impl<'m, W: Wire> Hub<'m, W> {
                 is_connected: false,
                 buffer,
                 batch: None,
+                reconnect_at: Micros(0),
                 indices: ArrayVec::new(),
+                expected: ArrayVec::new(),
+                protection,
                 vacant: ArrayVec::new(),
                 numbering,
-                random,
+                random: SplitMix64::new(random),
             }),
         }
     }
@@ -165,8 +212,8 @@ impl<'m, W: Wire> Hub<'m, W> {
     ///
     /// # Panics
     /// There are [`LINKS_MAX`] already.
-    pub fn give(&self, slices: Slices<'m>) {
-        self.shared.borrow_mut().vacant.push(slices);
+    pub fn give(&self, memory: Parts<'m>) {
+        self.shared.borrow_mut().vacant.push(memory);
     }
 
     /// The socket all of them use from now on: one that listens, or one for a single peer.
@@ -175,10 +222,9 @@ impl<'m, W: Wire> Hub<'m, W> {
         (shared.wire, shared.is_connected, shared.batch) = (Some(wire), is_connected, None);
     }
 
-    /// The socket is closed.
+    /// The socket is closed: nothing comes or goes any more. For when the links are gone.
     pub fn close(&self) {
-        let mut shared = self.shared.borrow_mut();
-        (shared.wire, shared.batch) = (None, None);
+        self.shared.borrow_mut().wire = None;
     }
 
     /// The socket's descriptor; -1 if there is none.
@@ -198,11 +244,7 @@ impl<'m, W: Wire> Shared<'m, W> {
     }
 
     pub(crate) fn random(&mut self) -> u64 {
-        // SplitMix64 (Steele, Lea and Flood, 2014).
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.random ^ self.random >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
+        self.random.draw()
     }
 
     pub(crate) fn has_vacant(&self) -> bool {
@@ -210,12 +252,17 @@ impl<'m, W: Wire> Shared<'m, W> {
     }
 
     /// A new link's index, and its memory. `None`: there is none.
-    pub(crate) fn begin_link(&mut self) -> Option<(u32, Slices<'m>)> {
-        let slices = self.vacant.pop()?;
+    pub(crate) fn begin_link(&mut self) -> Option<(u32, Parts<'m>)> {
         let index = self.draw_index();
+        self.begin_link_at(index).map(|memory| (index, memory))
+    }
+
+    /// The memory of a new link that has this index.
+    pub(crate) fn begin_link_at(&mut self, index: u32) -> Option<Parts<'m>> {
+        let memory = self.vacant.pop()?;
         // There are at most as many as there is memory for.
         self.indices.push(index);
-        Some((index, slices))
+        Some(memory)
     }
 
     /// The same link under another index, which leads to the next thread of the far end.
@@ -229,17 +276,26 @@ impl<'m, W: Wire> Shared<'m, W> {
     }
 
     /// Random but for what steers, so that what is on its way to a link that is gone finds nobody.
-    fn draw_index(&mut self) -> u32 {
-        let random = self.random();
-        self.numbering.index(random)
+    /// None that another link has: of one more than there can be, which all differ, one is free.
+    pub(crate) fn draw_index(&mut self) -> u32 {
+        const TAKEN_MAX: usize = LINKS_MAX + KNOCKS_MAX;
+        let random = self.random() / 2;
+        let mut drawn = (0..=TAKEN_MAX as u64).map(|next| self.numbering.index(random + next));
+        let is_taken = |index: &u32| self.is_link(*index) || self.expected.contains(index);
+        drawn.find(|index| !is_taken(index)).unwrap_or_default()
     }
 
-    pub(crate) fn end_link(&mut self, index: u32, slices: Slices<'m>) {
+    pub(crate) fn end_link(&mut self, index: u32, memory: Parts<'m>) {
         self.indices.retain(|other| *other != index);
-        self.vacant.push(slices);
+        if let Protection::Keyed(keyed) = &mut self.protection {
+            // There is nobody to answer any more.
+            drop(keyed.take_asked(index));
+        }
+        self.vacant.push(memory);
     }
 
-    fn is_ours(&self, index: u32) -> bool {
+    /// Whether a link that is there has this index.
+    pub(crate) fn is_link(&self, index: u32) -> bool {
         self.indices.contains(&index)
     }
 
@@ -247,61 +303,84 @@ impl<'m, W: Wire> Shared<'m, W> {
     /// those.
     ///
     /// # Errors
-    /// EAGAIN: nothing was received. Others of [`Wire::receive`].
+    /// EAGAIN: nothing was received. EINTR: so many were nobody's that it is others' turn; there may be
+    /// more. Others of [`Wire::receive`].
     pub(crate) fn next_owner(&mut self) -> Result<Owner, Errno> {
-        loop {
-            if let Some(owner) = self.waiting() {
+        for _ in 0..STRANGERS_MAX {
+            if self.batch.is_none() {
+                self.receive()?;
+            }
+            if let Some(owner) = self.owner() {
                 return Ok(owner);
             }
-            let wire = self.wire.as_mut().ok_or(Errno::BADF)?;
-            let received = wire.receive(&mut self.buffer[..])?;
-            self.batch = Some(Batch {
-                path: received.path,
-                start: 0,
-                end: received.bytes.len(),
-                segment_bytes: received.segment_bytes,
-                is_ce: received.is_ce,
-            });
+            self.pass();
         }
+        Err(Errno::INTR)
     }
 
-    /// Whose the next of those is that were received.
-    pub(crate) fn waiting(&mut self) -> Option<Owner> {
-        while let Some(batch) = &self.batch {
-            let rest = &self.buffer[batch.start..batch.end];
-            if rest.is_empty() {
-                self.batch = None;
-                break;
+    fn receive(&mut self) -> Result<(), Errno> {
+        let wire = self.wire.as_mut().ok_or(Errno::BADF)?;
+        let received = wire.receive(&mut self.buffer[..])?;
+        self.batch = Some(Batch {
+            path: received.path,
+            start: 0,
+            end: received.bytes.len(),
+            segment_bytes: received.segment_bytes,
+            is_ce: received.is_ce,
+        });
+        Ok(())
+    }
+
+    /// Whether any of those that were received is somebody's. O(those).
+    pub(crate) fn is_waiting(&mut self) -> bool {
+        while self.batch.is_some() {
+            if self.owner().is_some() {
+                return true;
             }
-            let datagram = &rest[..batch.segment_bytes.min(rest.len())];
-            match (kind_of(datagram), index_of(datagram)) {
-                (Some(Kind::Data), Some(index)) if self.is_ours(index) => {
-                    return Some(Owner::Link(index));
-                }
-                (Some(Kind::Init), _) => return Some(Owner::Listener),
-                (Some(_), Some(index)) if self.is_connected && self.is_ours(index) => {
-                    return Some(Owner::Link(index));
-                }
-                _ => self.pass(),
-            }
+            self.pass();
         }
-        None
+        false
+    }
+
+    /// Whose the next of those is that were received; `None`: nobody's.
+    fn owner(&self) -> Option<Owner> {
+        let datagram = self.look()?;
+        let kind = kind_of(self.protection.mode(), datagram)?;
+        let index = index_of(datagram)?;
+        let link = self.is_link(index).then_some(Owner::Link(index));
+        match kind {
+            Kind::Data => link.or(self.expected.contains(&index).then_some(Owner::Listener)),
+            // Who has one peer listens to nobody: a greeting would wait for ever, and all behind it.
+            _ if self.is_connected => link,
+            Kind::Init => Some(Owner::Listener),
+            _ => None,
+        }
     }
 
     /// The next datagram is nobody's.
     pub(crate) fn pass(&mut self) {
-        if let Some(batch) = &mut self.batch {
-            batch.start = (batch.start + batch.segment_bytes).min(batch.end);
-        }
+        let _ = self.take();
+    }
+
+    /// The next datagram, which stays where it is.
+    pub(crate) fn look(&self) -> Option<&[u8]> {
+        let batch = self.batch.as_ref()?;
+        let rest = &self.buffer[batch.start..batch.end];
+        Some(&rest[..batch.segment_bytes.min(rest.len())])
     }
 
     /// Takes the next datagram, which must be there.
     pub(crate) fn take(&mut self) -> Option<Heard<'_>> {
-        let batch = self.batch.as_mut()?;
-        let start = batch.start;
-        batch.start = (start + batch.segment_bytes).min(batch.end);
-        let bytes = &mut self.buffer[start..batch.start];
-        Some(Heard { bytes, path: batch.path, is_ce: batch.is_ce })
+        self.take_beside().map(|(heard, _)| heard)
+    }
+
+    /// The same, with what it may take to understand it.
+    pub(crate) fn take_beside(&mut self) -> Option<(Heard<'_>, &mut Protection<'m>)> {
+        let Batch { path, start, end, segment_bytes, is_ce } = self.batch?;
+        let next = (start + segment_bytes).min(end);
+        self.batch = self.batch.filter(|_| next < end).map(|batch| Batch { start: next, ..batch });
+        let heard = Heard { bytes: &mut self.buffer[start..next], path, is_ce };
+        Some((heard, &mut self.protection))
     }
 
     /// Sends a datagram to the only peer there is.
@@ -309,21 +388,89 @@ impl<'m, W: Wire> Shared<'m, W> {
         self.wire.as_mut().ok_or(Errno::BADF)?.send(None, &[datagram])
     }
 
+    /// The INIT to be sent now, if one is due; the hub has keys.
+    pub(crate) fn init(
+        &mut self,
+        initiator: &mut Initiator,
+        peer: &Peer,
+        now: Micros,
+    ) -> Option<[u8; INIT_BYTES]> {
+        let Protection::Keyed(keyed) = &mut self.protection else { return None };
+        let wall = || self.wire.as_ref().map_or(0, Wire::wall_micros);
+        keyed.init(initiator, peer, now, wall)
+    }
+
     /// See [`Wire::take_heard`].
     pub(crate) fn take_heard(&mut self) -> Option<Errno> {
         self.wire.as_mut().and_then(Wire::take_heard)
     }
 
-    /// Sends the first of these datagrams, as many as go in one batch.
+    /// Sends the first of these datagrams, as many as go in one batch. If they cannot leave from where
+    /// the only peer was connected to, the next may leave from elsewhere.
     pub(crate) fn send(&mut self, to: &Path, datagrams: &[&[u8]]) -> Result<usize, Errno> {
         let to = (!self.is_connected).then_some(to);
-        self.wire.as_mut().ok_or(Errno::BADF)?.send(to, datagrams)
+        let sent = self.wire.as_mut().ok_or(Errno::BADF)?.send(to, datagrams);
+        if sent.is_err_and(has_no_way) {
+            self.reconnect();
+        }
+        sent
     }
+
+    /// Looks for another way to the only peer there is, unless that was done lately.
+    pub(crate) fn reconnect(&mut self) {
+        let now = self.now();
+        if self.is_connected
+            && now >= self.reconnect_at
+            && let Some(wire) = &mut self.wire
+        {
+            self.reconnect_at = now.after(RECONNECT_MICROS);
+            // If there is none the next send fails too.
+            let _ = wire.reconnect();
+        }
+    }
+}
+
+/// Whether an error of send means that there is no way from here: no route (ip(7)); an address that is
+/// this machine's no more (ENETUNREACH too, or EINVAL, by `ip_route_output_key_hash_rcu` of
+/// net/ipv4/route.c; IPv6 says nothing); or a socket that was not connected again.
+fn has_no_way(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::NETUNREACH
+            | Errno::HOSTUNREACH
+            | Errno::NETDOWN
+            | Errno::ADDRNOTAVAIL
+            | Errno::INVAL
+            | Errno::DESTADDRREQ
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The first that is drawn is another's, and so is the next.
+    #[test]
+    fn no_two_links_have_one_index() {
+        for numbering in [Numbering::Steered { thread: 1, threads: 3 }, Numbering::Steering(5)] {
+            let buffer = std::boxed::Box::leak(std::boxed::Box::new([0; RECEIVE_BYTES]));
+            let hub = Hub::<UdpSocket>::new(buffer, numbering, 7, Protection::Insecure);
+            let mut shared = hub.borrow();
+            let seed = shared.random;
+            let mut expected = ArrayVec::<u32, LINKS_MAX>::new();
+            while !expected.is_full() {
+                // The same number is drawn each time.
+                shared.random = seed;
+                let index = shared.draw_index();
+                assert!(!expected.contains(&index));
+                expected.push(index);
+                shared.indices.push(index);
+            }
+            shared.random = seed;
+            let index = shared.draw_index();
+            assert!(!expected.contains(&index), "one more, under way to another thread");
+        }
+    }
 
     #[test]
     fn indices_lead_to_the_thread_they_are_to_lead_to() {

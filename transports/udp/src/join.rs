@@ -6,7 +6,7 @@
 use seaprox_proto::message::{self, Malformed, Piece};
 
 /// A packet that is being put together.
-pub struct Join<'o> {
+pub(crate) struct Join<'o> {
     out: &'o mut [u8],
     filled: usize,
     last: Option<usize>,
@@ -14,19 +14,19 @@ pub struct Join<'o> {
 
 impl<'o> Join<'o> {
     /// An empty one, into which so many bytes fit.
-    pub fn new(out: &'o mut [u8]) -> Join<'o> {
+    pub(crate) fn new(out: &'o mut [u8]) -> Join<'o> {
         Join { out, filled: 0, last: None }
     }
 
     /// Bytes of it.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.filled
     }
 
     /// Bytes that still fit.
     #[must_use]
-    pub fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.out.len() - self.filled
     }
 
@@ -34,7 +34,7 @@ impl<'o> Join<'o> {
     ///
     /// # Errors
     /// It is none.
-    pub fn add(&mut self, rest: &[u8]) -> Result<usize, Malformed> {
+    pub(crate) fn add(&mut self, rest: &[u8]) -> Result<usize, Malformed> {
         let Some(piece) = Piece::parse(rest)? else {
             let (_, length) = message::parse(rest)?;
             self.last = None;

@@ -6,16 +6,22 @@
 extern crate std;
 
 pub mod ack;
+mod asking;
 pub mod carrier;
 pub mod congestion;
+mod flood;
 pub mod handshake;
 pub mod hub;
 mod join;
+pub mod keyed;
+pub mod knocks;
 pub mod listener;
 pub mod mtu;
-pub mod pacer;
+mod pacer;
 pub mod packet;
+mod random;
 pub mod reliable;
+mod renewal;
 mod roaming;
 mod rtt;
 pub mod seal;
@@ -25,3 +31,4 @@ pub mod socket;
 mod split;
 mod sys;
 pub mod time;
+pub mod unsent;

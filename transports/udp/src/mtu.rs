@@ -45,9 +45,11 @@ struct Probe {
 
 /// The search on one path.
 #[derive(Clone, Debug)]
-pub struct Search {
+pub(crate) struct Search {
     bytes: u16,
     limit: u16,
+    /// The greatest of [`STEPS`] within the limit: nothing beyond is searched for.
+    top: u16,
     /// At most one at a time.
     probe: Option<Probe>,
     /// Probes of the next size that were lost.
@@ -82,15 +84,24 @@ impl Vanished {
     const NONE: Vanished = Vanished { through_below: 0, rounds: 0, round_at: Micros(0) };
 }
 
+const fn top_of(limit: u16) -> u16 {
+    let mut at = STEPS.len() - 1;
+    while at > 0 && STEPS[at] > limit {
+        at -= 1;
+    }
+    STEPS[at]
+}
+
 impl Search {
     /// Begins at [`BASE_BYTES`], and searches at once up to `limit`: the least of what there is room
     /// for at both ends and what the interface carries; taken as [`LOWEST_BYTES`] if below.
     #[must_use]
-    pub const fn new(limit: u16, now: Micros) -> Self {
+    pub(crate) const fn new(limit: u16, now: Micros) -> Self {
         let limit = if limit < LOWEST_BYTES { LOWEST_BYTES } else { limit };
         Search {
             bytes: if limit < BASE_BYTES { limit } else { BASE_BYTES },
             limit,
+            top: top_of(limit),
             probe: None,
             tries: 0,
             due: now,
@@ -103,18 +114,21 @@ impl Search {
     /// How long a datagram may be at present, in bytes of UDP payload.
     #[inline]
     #[must_use]
-    pub const fn datagram_bytes(&self) -> u16 {
+    pub(crate) const fn datagram_bytes(&self) -> u16 {
         self.bytes
     }
 
     /// What the next probe would be; `None`: there is nothing greater to be tried.
     fn next_size(&self) -> Option<u16> {
+        if self.bytes >= self.top {
+            return None;
+        }
         STEPS.into_iter().find(|&step| step > self.bytes && step <= self.limit)
     }
 
     /// When a probe is to be sent next; `None`: not before something else happens. O(1).
     #[must_use]
-    pub fn due_at(&self) -> Option<Micros> {
+    pub(crate) fn due_at(&self) -> Option<Micros> {
         let is_idle = self.probe.is_none() && !self.is_waiting;
         self.next_size().filter(|_| is_idle).map(|_| self.due)
     }
@@ -123,19 +137,19 @@ impl Search {
     /// a packet of its own with nothing in it that is missed if it is lost, and do not take its loss
     /// for congestion (RFC 8899 section 3).
     #[must_use]
-    pub fn probe_due(&self, now: Micros) -> Option<u16> {
+    pub(crate) fn probe_due(&self, now: Micros) -> Option<u16> {
         self.due_at().filter(|&due| due <= now).and_then(|_| self.next_size())
     }
 
     /// A probe of this length went out under this number.
-    pub fn on_probe_sent(&mut self, number: u64, bytes: u16) {
+    pub(crate) fn on_probe_sent(&mut self, number: u64, bytes: u16) {
         self.probe = Some(Probe { number, bytes });
     }
 
     /// A packet with this number was acknowledged, which was sent as a probe. Whether
     /// [`Search::datagram_bytes`] rose: the next probe is due at once then. A probe that is not
     /// under way any more changes nothing. [`Search::on_acked`] wants to know of it as well.
-    pub fn on_probe_acked(&mut self, now: Micros, number: u64) -> bool {
+    pub(crate) fn on_probe_acked(&mut self, now: Micros, number: u64) -> bool {
         let Some(probe) = self.probe.take_if(|probe| probe.number == number) else { return false };
         self.tries = 0;
         self.due = now;
@@ -148,7 +162,7 @@ impl Search {
 
     /// A packet with this number was lost, which was sent as a probe. While the path is dead it is
     /// not taken for an answer.
-    pub fn on_probe_lost(&mut self, now: Micros, number: u64) {
+    pub(crate) fn on_probe_lost(&mut self, now: Micros, number: u64) {
         if self.probe.take_if(|probe| probe.number == number).is_none() {
             return;
         }
@@ -175,7 +189,7 @@ impl Search {
 
     /// A packet was acknowledged, probe or not: its number and its length as a datagram. O(1).
     #[inline]
-    pub fn on_acked(&mut self, now: Micros, number: u64, bytes: u16) {
+    pub(crate) fn on_acked(&mut self, now: Micros, number: u64, bytes: u16) {
         self.timeouts = 0;
         if self.is_waiting {
             self.is_waiting = false;
@@ -197,7 +211,13 @@ impl Search {
     /// its length.
     #[inline]
     #[must_use]
-    pub fn on_lost(&mut self, now: Micros, number: u64, bytes: u16, sent_at: Micros) -> bool {
+    pub(crate) fn on_lost(
+        &mut self,
+        now: Micros,
+        number: u64,
+        bytes: u16,
+        sent_at: Micros,
+    ) -> bool {
         let mut falls_to = None;
         for (vanished, floor) in self.vanished.iter_mut().zip(FLOORS) {
             let is_long = bytes > floor && bytes <= self.bytes;
@@ -220,7 +240,7 @@ impl Search {
     /// one be short: if it alone comes through, [`Search::on_lost`] soon knows why. Whether
     /// [`Search::datagram_bytes`] fell.
     #[must_use]
-    pub fn on_timeout(&mut self, in_a_row: u32) -> bool {
+    pub(crate) fn on_timeout(&mut self, in_a_row: u32) -> bool {
         self.timeouts = in_a_row;
         in_a_row > 0 && in_a_row.is_multiple_of(TIMEOUTS_MAX) && self.fall(self.below())
     }
@@ -228,7 +248,7 @@ impl Search {
     /// The socket refused a datagram of this length, probe or not (EMSGSIZE): the interface carries
     /// less. Whether [`Search::datagram_bytes`] fell; it does at once.
     #[must_use]
-    pub fn on_too_long(&mut self, now: Micros, bytes: u16) -> bool {
+    pub(crate) fn on_too_long(&mut self, now: Micros, bytes: u16) -> bool {
         let fits = STEPS.into_iter().rev().find(|&step| step < bytes).unwrap_or(LOWEST_BYTES);
         let falls = fits < self.bytes;
         if falls {

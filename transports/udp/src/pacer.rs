@@ -8,7 +8,7 @@ use crate::time::Micros;
 
 /// How long a bucket takes to fill. Timers of the worker fire up to two of their milliseconds apart:
 /// a smaller bucket would overflow between them, and a rate it should allow could not be reached.
-pub const BUCKET_MICROS: u64 = 2_000;
+const BUCKET_MICROS: u64 = 2_000;
 
 /// What one wakeup should be worth, in time at the rate.
 const BATCH_MICROS: u64 = 1_000;
@@ -21,7 +21,7 @@ const BUCKET_DATAGRAMS: u64 = 2;
 
 /// A token bucket for one link. Every call is O(1).
 #[derive(Clone, Copy, Debug)]
-pub struct Pacer {
+pub(crate) struct Pacer {
     /// Bytes that may go, in millionths: what a microsecond adds is then a whole number.
     tokens: i64,
     /// When tokens were last added.
@@ -37,14 +37,14 @@ const RATE_MAX: u64 = 1_000_000_000_000;
 
 impl Pacer {
     /// A full bucket.
-    pub const fn new(now: Micros) -> Pacer {
+    pub(crate) const fn new(now: Micros) -> Pacer {
         Pacer { tokens: 0, filled_at: now, fresh: true }
     }
 
     /// How many bytes may go now at `rate` bytes per second: 0, or a batch that is worth a send. A
     /// batch may end with a whole datagram that goes a little over it; [`Pacer::spend`] takes what
     /// was sent and the next batch is later by as much.
-    pub fn budget(&mut self, now: Micros, rate: u64, datagram_bytes: u32) -> u64 {
+    pub(crate) fn budget(&mut self, now: Micros, rate: u64, datagram_bytes: u32) -> u64 {
         let rate = rate.min(RATE_MAX);
         let room = millionths(bucket_bytes(rate, datagram_bytes));
         if self.fresh {
@@ -62,13 +62,13 @@ impl Pacer {
     }
 
     /// So many bytes went.
-    pub fn spend(&mut self, bytes: u64) {
+    pub(crate) fn spend(&mut self, bytes: u64) {
         self.tokens = self.tokens.saturating_sub(millionths(bytes));
     }
 
     /// When a batch will be worth a send; in the past if one is already. To be asked after
     /// [`Pacer::budget`], with the same rate.
-    pub fn next(&self, rate: u64, datagram_bytes: u32) -> Micros {
+    pub(crate) fn next(&self, rate: u64, datagram_bytes: u32) -> Micros {
         let rate = rate.clamp(1, RATE_MAX);
         let missing = millionths(batch_bytes(rate, datagram_bytes)).saturating_sub(self.tokens);
         self.filled_at.after((missing.max(0) as u64).div_ceil(rate))

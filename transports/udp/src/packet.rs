@@ -8,6 +8,7 @@
 use crate::ack::Ack;
 use crate::seal::TAG_BYTES;
 use core::fmt;
+use seaprox_noise::message as keyed;
 
 /// The bytes of INIT: at least as many as any answer to it, so no answer amplifies.
 pub const INIT_BYTES: usize = 184;
@@ -17,6 +18,13 @@ pub const RESPONSE_BYTES: usize = 128;
 pub const COOKIE_BYTES: usize = 64;
 /// The bytes of VERSIONS.
 pub const VERSIONS_BYTES: usize = 32;
+// With keys or without, all kinds are of the same length.
+const _: () = {
+    assert!(INIT_BYTES == keyed::INIT_BYTES && RESPONSE_BYTES == keyed::RESPONSE_BYTES);
+    assert!(COOKIE_BYTES == keyed::COOKIE_BYTES && VERSIONS_BYTES == keyed::VERSIONS_BYTES);
+    assert!(Kind::Data as u8 == keyed::DATA && Kind::Init as u8 == keyed::Kind::Init as u8);
+};
+
 /// The bytes of a packet before its messages.
 pub const HEADER_BYTES: usize = 12;
 /// What a packet spends beside its messages, in bytes.
@@ -38,32 +46,53 @@ pub const PROBE: u8 = 0x10;
 /// The bytes of a challenge, and of what answers it.
 pub const PATH_BYTES: usize = 12;
 
-/// The kind of a datagram: its first byte. All are of links without a cipher.
+/// Whether datagrams are of links with keys. An end speaks in one mode alone, and does not hear the
+/// other: nobody on the way can have two ends do without keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Mode {
+    /// They are: sealed by seaprox-noise.
+    Keyed = 0,
+    /// They are not: see [`crate::seal::Checksum`] and [`crate::handshake`].
+    Insecure = 0x20,
+}
+
+/// The kind of a datagram: its first byte, less that of its mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
     /// Who connects asks for a link.
-    Init = 0x21,
+    Init = 0x01,
     /// The answer: a link, or why there is none.
-    Response = 0x22,
+    Response = 0x02,
     /// Come again with this.
-    Cookie = 0x23,
+    Cookie = 0x03,
     /// The asker's versions are none of these.
-    Versions = 0x24,
+    Versions = 0x04,
     /// A packet of a link.
-    Data = 0x30,
+    Data = 0x10,
 }
 
-/// Which kind of datagram this is; `None`: none of ours, or not as long as its kind has to be. O(1).
+impl Kind {
+    /// The first byte of a datagram.
+    #[inline]
+    #[must_use]
+    pub const fn first(self, mode: Mode) -> u8 {
+        self as u8 | mode as u8
+    }
+}
+
+/// Which kind of datagram of this mode it is; `None`: none of ours, or not as long as its kind has to be.
+/// O(1).
 #[inline]
 #[must_use]
-pub fn kind_of(datagram: &[u8]) -> Option<Kind> {
-    let (kind, is_so_long) = match *datagram.first()? {
-        0x30 => (Kind::Data, datagram.len() >= OVERHEAD_BYTES),
-        0x21 => (Kind::Init, datagram.len() == INIT_BYTES),
-        0x22 => (Kind::Response, datagram.len() == RESPONSE_BYTES),
-        0x23 => (Kind::Cookie, datagram.len() == COOKIE_BYTES),
-        0x24 => (Kind::Versions, datagram.len() == VERSIONS_BYTES),
+pub fn kind_of(mode: Mode, datagram: &[u8]) -> Option<Kind> {
+    let (kind, is_so_long) = match *datagram.first()? ^ mode as u8 {
+        0x10 => (Kind::Data, datagram.len() >= OVERHEAD_BYTES),
+        0x01 => (Kind::Init, datagram.len() == INIT_BYTES),
+        0x02 => (Kind::Response, datagram.len() == RESPONSE_BYTES),
+        0x03 => (Kind::Cookie, datagram.len() == COOKIE_BYTES),
+        0x04 => (Kind::Versions, datagram.len() == VERSIONS_BYTES),
         _ => return None,
     };
     is_so_long.then_some(kind)
@@ -80,10 +109,12 @@ pub fn index_of(datagram: &[u8]) -> Option<u32> {
 /// The header of a packet.
 ///
 /// ```text
-/// 0x30, flags (bits 0-1: key slot), number bits 32-47 | receiver's index | number bits 0-31
+/// 0x10 or 0x30, flags (bits 0-1: key slot), number bits 32-47 | receiver's index | number bits 0-31
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// Whether it was sealed with a key.
+    pub mode: Mode,
     /// Which of the receiver's keys opens it, 0..=3; 0 without a cipher.
     pub key_slot: u8,
     /// At most [`NUMBER_MAX`].
@@ -101,7 +132,8 @@ impl Header {
     pub const fn encode(&self) -> [u8; HEADER_BYTES] {
         let [n0, n1, n2, n3, n4, n5, _, _] = self.number.to_le_bytes();
         let [r0, r1, r2, r3] = self.receiver.to_le_bytes();
-        [Kind::Data as u8, self.key_slot & KEY_SLOT, n4, n5, r0, r1, r2, r3, n0, n1, n2, n3]
+        let kind = Kind::Data.first(self.mode);
+        [kind, self.key_slot & KEY_SLOT, n4, n5, r0, r1, r2, r3, n0, n1, n2, n3]
     }
 
     /// What these bytes say; `None`: it is another kind, or a flag is set that has no meaning.
@@ -109,16 +141,21 @@ impl Header {
     #[must_use]
     pub const fn decode(bytes: &[u8; HEADER_BYTES]) -> Option<Header> {
         let &[kind, flags, n4, n5, r0, r1, r2, r3, n0, n1, n2, n3] = bytes;
-        if kind != Kind::Data as u8 || flags & !KEY_SLOT != 0 {
+        let mode = match kind {
+            0x10 => Mode::Keyed,
+            0x30 => Mode::Insecure,
+            _ => return None,
+        };
+        if flags & !KEY_SLOT != 0 {
             return None;
         }
         let number = u64::from_le_bytes([n0, n1, n2, n3, n4, n5, 0, 0]);
         let receiver = u32::from_le_bytes([r0, r1, r2, r3]);
-        Some(Header { key_slot: flags, number, receiver })
+        Some(Header { mode, key_slot: flags, number, receiver })
     }
 }
 
-/// A packet taken apart, as [`crate::seal::Seal::open`] wants it.
+/// A packet taken apart, as `Seal::open` wants it.
 #[derive(Debug)]
 pub struct Parts<'d> {
     /// What the header says.
@@ -192,12 +229,6 @@ impl<'m> Own<'m> {
             _ => Ok(None),
         }
     }
-
-    /// Whether the peer must acknowledge a packet because this is in it.
-    #[must_use]
-    pub const fn is_eliciting(&self) -> bool {
-        !matches!(self, Own::Ack(_))
-    }
 }
 
 /// The bytes of a challenge.
@@ -220,16 +251,19 @@ const fn path(kind: u8, value: u64) -> [u8; PATH_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seal::{Checksum, Seal};
+    use crate::seal::Checksum;
     use proptest::prelude::*;
     use std::vec::Vec;
 
     #[test]
     fn a_header_is_these_bytes() {
-        let header = Header { key_slot: 2, number: 0x0605_0403_0201, receiver: 0xdead_beef };
-        let bytes = [0x30, 2, 5, 6, 0xef, 0xbe, 0xad, 0xde, 1, 2, 3, 4];
-        assert_eq!(header.encode(), bytes);
-        assert_eq!(Header::decode(&bytes), Some(header));
+        for (first, mode) in [(0x10, Mode::Keyed), (0x30, Mode::Insecure)] {
+            let (key_slot, number, receiver) = (2, 0x0605_0403_0201, 0xdead_beef);
+            let header = Header { mode, key_slot, number, receiver };
+            let bytes = [first, 2, 5, 6, 0xef, 0xbe, 0xad, 0xde, 1, 2, 3, 4];
+            assert_eq!(header.encode(), bytes);
+            assert_eq!(Header::decode(&bytes), Some(header));
+        }
     }
 
     #[test]
@@ -272,50 +306,44 @@ mod tests {
     }
 
     #[test]
-    fn only_what_wants_an_answer_elicits_one() {
-        assert!(Own::PathChallenge(0).is_eliciting());
-        assert!(Own::PathResponse(0).is_eliciting());
-        assert!(Own::Probe.is_eliciting());
-        let ack = [ACK, 1, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        let Ok(Some((own, 14))) = Own::parse(&ack) else { panic!("an ACK") };
-        assert!(!own.is_eliciting());
-    }
-
-    #[test]
     fn a_kind_has_its_length() {
         for length in 0..1500 {
             for first in 0..=u8::MAX {
                 let mut datagram = [0; 1500];
                 datagram[0] = first;
-                let expected = match (first, length) {
-                    (0x21, 184) => Some(Kind::Init),
-                    (0x22, 128) => Some(Kind::Response),
-                    (0x23, 64) => Some(Kind::Cookie),
-                    (0x24, 32) => Some(Kind::Versions),
-                    (0x30, 28..) => Some(Kind::Data),
+                let expected = |first, length| match (first, length) {
+                    (0x01, 184) => Some(Kind::Init),
+                    (0x02, 128) => Some(Kind::Response),
+                    (0x03, 64) => Some(Kind::Cookie),
+                    (0x04, 32) => Some(Kind::Versions),
+                    (0x10, 28..) => Some(Kind::Data),
                     _ => None,
                 };
+                let (keyed, insecure) = (expected(first, length), expected(first ^ 0x20, length));
                 let datagram = &mut datagram[..length];
-                assert_eq!(kind_of(datagram), expected, "{first:#x}, {length} bytes");
+                assert_eq!(kind_of(Mode::Keyed, datagram), keyed, "{first:#x}, {length} bytes");
+                assert_eq!(kind_of(Mode::Insecure, datagram), insecure, "{first:#x}, {length}");
+                assert!(keyed.is_none() || insecure.is_none(), "nothing is of both modes");
                 assert_eq!(index_of(datagram).is_some(), length >= 8);
                 let is_packet = take_apart(datagram).is_some();
-                assert_eq!(is_packet, expected == Some(Kind::Data));
+                assert_eq!(is_packet, keyed.or(insecure) == Some(Kind::Data));
             }
         }
     }
 
     #[test]
     fn a_packet_is_taken_apart_as_it_was_put_together() {
-        let header = Header { key_slot: 0, number: NUMBER_MAX, receiver: 3 };
+        let mode = Mode::Insecure;
+        let header = Header { mode, key_slot: 0, number: NUMBER_MAX, receiver: 3 };
         for bytes in [0, 1, 1204] {
-            let mut seal = Checksum::new(5);
-            let mut body: Vec<u8> = (0..bytes).map(|at| at as u8).collect();
-            let tag = seal.seal(header.number, &header.encode(), &mut body);
+            let seal = Checksum::new(5);
+            let body: Vec<u8> = (0..bytes).map(|at| at as u8).collect();
+            let tag = seal.tag(header.number, &header.encode(), &body);
             let mut datagram: Vec<u8> = [&header.encode()[..], &body, &tag].concat();
             let parts = take_apart(&mut datagram).unwrap();
             assert_eq!((parts.header, parts.head), (header, &header.encode()));
             assert_eq!((&*parts.body, parts.tag), (&body[..], &tag));
-            assert!(seal.open(parts.header.number, parts.head, parts.body, parts.tag));
+            assert_eq!(seal.tag(parts.header.number, parts.head, parts.body), *parts.tag);
             assert_eq!(index_of(&datagram), Some(3));
         }
     }
@@ -323,9 +351,9 @@ mod tests {
     proptest! {
         /// One form: what decodes is encoded as the same bytes, and what is encoded decodes.
         #[test]
-        fn headers_have_one_form(bytes: [u8; HEADER_BYTES], flags in 0..8u8) {
+        fn headers_have_one_form(bytes: [u8; HEADER_BYTES], flags in 0..8u8, is_keyed: bool) {
             let mut bytes = bytes;
-            bytes[0] = 0x30;
+            bytes[0] = if is_keyed { 0x10 } else { 0x30 };
             bytes[1] = if flags < 4 { flags } else { bytes[1] };
             match Header::decode(&bytes) {
                 Some(header) => {
@@ -339,7 +367,8 @@ mod tests {
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>) {
             let mut bytes = bytes;
-            let _ = (kind_of(&bytes), index_of(&bytes));
+            let modes = [Mode::Keyed, Mode::Insecure];
+            let _ = (modes.map(|mode| kind_of(mode, &bytes)), index_of(&bytes));
             if let Ok(Some((_, length))) = Own::parse(&bytes) {
                 prop_assert!((1..=bytes.len()).contains(&length));
             }

@@ -5,31 +5,37 @@
 //! a number of its own. What is lost goes again, byte for byte, in a new packet, so an acknowledgement
 //! is always of one attempt, and no number is used twice.
 //!
-//! Invariants: what the peer is told has arrived has been taken by the link ([`Reliable::handled`]);
+//! Invariants: what the peer is told has arrived has been taken by the link (`Reliable::handled`);
 //! bytes in flight exceed the window only by probes, copies and one datagram; nothing the peer says
 //! makes it panic, and what was never sent is not acknowledged.
 
+mod due;
 mod hear;
 mod send;
 
 pub use hear::Broken;
 pub use send::{Emitted, NotPushed};
 
-use crate::ack::{ACK_DELAY_MICROS, ACK_DELAY_SHORT_MICROS, Received};
+use crate::ack::Received;
 use crate::congestion::{Algorithm, Congestion};
+use crate::handshake::Limits;
 use crate::mtu::Search;
 use crate::pacer::Pacer;
 use crate::packet::OVERHEAD_BYTES;
 use crate::roaming::Roaming;
 use crate::rtt::{GRANULARITY_MICROS, Rtt};
-use crate::seal::Seal;
+use crate::seal::{Seal, Sealing};
 use crate::sent::{Record, Sent};
-use crate::slots::{DATAGRAM_BYTES_MAX, Note, Slots, Ticket};
+use crate::slots::{MESSAGES_BYTES_MAX, Note, Slots, Ticket};
 use crate::socket::Path;
 use crate::time::Micros;
+use crate::unsent::Outgoing;
 use arrayvec::ArrayVec;
+use core::mem::MaybeUninit;
+use seaprox_noise::agreed::Keys;
+use seaprox_noise::keyring::Keyring;
 use seaprox_proto::carrier::WINDOW_BYTES_MIN;
-use seaprox_proto::message::OFFSET_HEADER_BYTES;
+use seaprox_proto::message::{OFFSET_HEADER_BYTES, PACKET_BYTES};
 
 /// Between two probes for an acknowledgement at most so long passes, in microseconds: a path that is
 /// back is found that soon.
@@ -51,8 +57,14 @@ const LEAST_DATAGRAMS: u64 = 2;
 /// Packets that were heard and that the link has not taken yet, at most.
 const PENDING_MAX: usize = 64;
 
-/// Slots that are left for what becomes several when the path becomes narrower.
+/// Slots that are left for what becomes several when the path becomes narrower: the longest datagram
+/// becomes no more, on the narrowest path.
 const VACANT_MIN: usize = 8;
+
+const _: () = {
+    let narrowest = crate::mtu::LOWEST_BYTES as usize - OVERHEAD_BYTES;
+    assert!(VACANT_MIN >= MESSAGES_BYTES_MAX.div_ceil(narrowest / 2));
+};
 
 /// Datagrams whose numbers are free for acknowledgements and probes though no more can be sent.
 const RECORDS_RESERVED: usize = 64;
@@ -61,11 +73,14 @@ const RECORDS_RESERVED: usize = 64;
 /// whose fate is not known. All zeroes when new, so it belongs in a static, and memory is touched only
 /// as it is used.
 pub struct Memory<const SLOTS: usize, const RECORDS: usize> {
-    slots: [[u8; DATAGRAM_BYTES_MAX]; SLOTS],
+    slots: [[u8; MESSAGES_BYTES_MAX]; SLOTS],
     notes: [Note; SLOTS],
     records: [Record; RECORDS],
     received: Received,
-    scratch: [u8; DATAGRAM_BYTES_MAX],
+    pending: ArrayVec<Pending, PENDING_MAX>,
+    /// Written to before it is first used: nobody says what one without keys looks like.
+    keyring: MaybeUninit<Keyring>,
+    outgoing: Outgoing,
 }
 
 impl<const SLOTS: usize, const RECORDS: usize> Memory<SLOTS, RECORDS> {
@@ -83,35 +98,48 @@ impl<const SLOTS: usize, const RECORDS: usize> Memory<SLOTS, RECORDS> {
     pub const fn new() -> Self {
         const { assert!(Self::MEMORY_BYTES > 0) };
         Memory {
-            slots: [[0; DATAGRAM_BYTES_MAX]; SLOTS],
+            slots: [[0; MESSAGES_BYTES_MAX]; SLOTS],
             notes: [Note::VACANT; SLOTS],
             records: [Record::VACANT; RECORDS],
             received: Received::new(),
-            scratch: [0; DATAGRAM_BYTES_MAX],
+            pending: ArrayVec::new_const(),
+            keyring: MaybeUninit::zeroed(),
+            outgoing: Outgoing::new(),
         }
     }
 }
 
 impl<const SLOTS: usize, const RECORDS: usize> Memory<SLOTS, RECORDS> {
     /// All of it, for one link at a time.
-    pub fn slices(&mut self) -> Slices<'_> {
-        Slices {
+    pub fn parts(&mut self) -> Parts<'_> {
+        let slices = Slices {
             slots: &mut self.slots,
             notes: &mut self.notes,
             records: &mut self.records,
             received: &mut self.received,
-            scratch: &mut self.scratch,
-        }
+            pending: &mut self.pending,
+            keyring: self.keyring.write(Keyring::new()),
+        };
+        Parts { slices, outgoing: &mut self.outgoing }
     }
 }
 
 /// The memory of one end, whatever its sizes.
+pub struct Parts<'m> {
+    /// For [`Reliable`].
+    pub slices: Slices<'m>,
+    /// Where it writes datagrams to.
+    pub outgoing: &'m mut Outgoing,
+}
+
+/// What a [`Reliable`] keeps all it knows in, whatever its sizes.
 pub struct Slices<'m> {
-    slots: &'m mut [[u8; DATAGRAM_BYTES_MAX]],
+    slots: &'m mut [[u8; MESSAGES_BYTES_MAX]],
     notes: &'m mut [Note],
     records: &'m mut [Record],
     received: &'m mut Received,
-    scratch: &'m mut [u8; DATAGRAM_BYTES_MAX],
+    pending: &'m mut ArrayVec<Pending, PENDING_MAX>,
+    keyring: &'m mut Keyring,
 }
 
 /// What two ends have agreed on.
@@ -121,8 +149,10 @@ pub struct Terms {
     pub peer_index: u32,
     /// Where the peer is.
     pub path: Path,
-    /// The longest datagram both take, in bytes.
-    pub datagram_bytes_max: u16,
+    /// What the peer can take.
+    pub peer: Limits,
+    /// How long the handshake took, in microseconds, if that was one round trip: better than a guess.
+    pub rtt_micros: Option<u64>,
     /// What may be under way at most, in bytes: what the peer's socket can hold.
     pub flight_bytes_max: u64,
     /// How much of it is.
@@ -161,17 +191,15 @@ struct Pending {
 }
 
 /// One end of a link.
-pub struct Reliable<'m, S> {
-    seal: S,
+pub struct Reliable<'m> {
+    seal: Seal<'m>,
+    /// There was no key that may seal: nothing can be sent, and so nothing is due, until there is one.
+    is_mute: bool,
     peer_index: u32,
     slots: Slots<'m>,
     sent: Sent<'m>,
     received: &'m mut Received,
-    /// Where datagrams are put together that are no slot's.
-    scratch: &'m mut [u8; DATAGRAM_BYTES_MAX],
-    /// Where the last of them goes.
-    scratch_path: Path,
-    pending: ArrayVec<Pending, PENDING_MAX>,
+    pending: &'m mut ArrayVec<Pending, PENDING_MAX>,
     rtt: Rtt,
     congestion: Congestion,
     pacer: Pacer,
@@ -200,21 +228,22 @@ pub struct Reliable<'m, S> {
     counters: Counters,
 }
 
-impl<'m, S: Seal> Reliable<'m, S> {
+impl<'m> Reliable<'m> {
     /// Begins with these terms; whatever the memory held is forgotten. O(slots + records).
-    pub fn new(memory: Slices<'m>, seal: S, terms: &Terms, now: Micros) -> Reliable<'m, S> {
+    pub fn new(memory: Slices<'m>, sealing: Sealing, terms: &Terms, now: Micros) -> Reliable<'m> {
         *memory.received = Received::new();
-        let search = Search::new(terms.datagram_bytes_max.min(DATAGRAM_BYTES_MAX as u16), now);
+        memory.pending.clear();
+        let longest = terms.peer.datagram_bytes_max.min(Limits::OWN.datagram_bytes_max);
+        let search = Search::new(longest, now);
         Reliable {
-            seal,
+            seal: Seal::new(memory.keyring, sealing, now),
+            is_mute: false,
             peer_index: terms.peer_index,
             slots: Slots::new(memory.slots, memory.notes),
-            sent: Sent::new(memory.records),
+            sent: Sent::new(memory.records, terms.peer.window.into()),
             received: memory.received,
-            scratch: memory.scratch,
-            scratch_path: terms.path,
-            pending: ArrayVec::new(),
-            rtt: Rtt::UNKNOWN,
+            pending: memory.pending,
+            rtt: Rtt::begin(terms.rtt_micros),
             congestion: Congestion::new(terms.algorithm, search.datagram_bytes().into(), now),
             pacer: Pacer::new(now),
             search,
@@ -238,22 +267,54 @@ impl<'m, S: Seal> Reliable<'m, S> {
     pub fn into_slices(self) -> Slices<'m> {
         let (slots, notes) = self.slots.into_slices();
         let records = self.sent.into_slice();
-        Slices { slots, notes, records, received: self.received, scratch: self.scratch }
+        let Reliable { received, pending, seal, .. } = self;
+        Slices { slots, notes, records, received, pending, keyring: seal.into_keyring() }
     }
 
     /// What happened so far.
     pub fn counters(&self) -> Counters {
-        self.counters
+        // Each has a number of its own, whatever is in it.
+        Counters { sent: self.sent.next(), ..self.counters }
+    }
+
+    /// The link's keys; `None`: it has none.
+    pub fn keys(&self) -> Option<&Keyring> {
+        self.seal.keys()
+    }
+
+    /// New keys that the peer was asked for and has: they are used from now on, and a packet goes at once
+    /// that shows so.
+    pub fn install(&mut self, keys: Keys, now: Micros) {
+        if let Some(keyring) = self.seal.keys_mut() {
+            keyring.install(keys, now.0);
+            self.is_mute = false;
+            self.ask();
+        }
+    }
+
+    /// New keys that the peer has asked for: they are used once it has shown that it has them. Whether it
+    /// may ask for these [`Keyring::may_propose`] says.
+    pub fn propose(&mut self, keys: Keys, now: Micros) {
+        if let Some(keyring) = self.seal.keys_mut() {
+            let _ = keyring.propose(keys, now.0);
+        }
+    }
+
+    /// Keys that are too old are overwritten; to be called now and then.
+    pub fn expire_keys(&mut self, now: Micros) {
+        if let Some(keyring) = self.seal.keys_mut() {
+            keyring.expire(now.0);
+        }
+    }
+
+    /// By which the peer knows the link.
+    pub fn peer_index(&self) -> u32 {
+        self.peer_index
     }
 
     /// Where the peer is.
     pub fn path(&self) -> Path {
         self.roaming.path()
-    }
-
-    /// The smoothed round trip, in microseconds; `None`: nothing has been acknowledged.
-    pub fn round_trip_micros(&self) -> Option<u64> {
-        (!self.rtt.is_unknown()).then_some(self.rtt.smoothed)
     }
 
     /// The longest datagram that is sent now, in bytes.
@@ -305,16 +366,21 @@ impl<'m, S: Seal> Reliable<'m, S> {
         let queued = self.slots.queued_bytes();
         let flight = self.window_bytes().saturating_sub(self.sent.in_flight_bytes() + queued);
         let paced = self.pacing(now).saturating_sub(queued);
-        let payload = self.payload_bytes();
         let datagrams = flight.min(paced).div_ceil(u64::from(self.search.datagram_bytes()));
-        let bytes = match flight.min(paced) {
-            0 => 0,
-            // What fills one datagram; each further one has a header of its own.
-            _ => (payload + (datagrams as usize - 1) * (payload - OFFSET_HEADER_BYTES))
-                .min(self.slot_room()),
+        let bytes = match datagrams.checked_sub(1) {
+            None => 0,
+            Some(further) => self.filled_by(further).min(self.slot_room()),
         };
         self.blocked = bytes < WINDOW_BYTES_MIN;
         bytes
+    }
+
+    /// Bytes of one packet that fill a datagram and so many further ones, each with a header of its own.
+    /// No more than a packet may have: what is left of the last datagram would go out as it is.
+    fn filled_by(&self, further: u64) -> usize {
+        let payload = self.payload_bytes();
+        let each = payload - OFFSET_HEADER_BYTES;
+        payload + each * further.min(((PACKET_BYTES - payload) / each) as u64) as usize
     }
 
     /// Bytes of messages for which there are slots, however badly they fill them: no message but DATA is
@@ -331,69 +397,6 @@ impl<'m, S: Seal> Reliable<'m, S> {
     /// Whether the link, that was told to wait, may send now; said once.
     pub fn is_open(&mut self, now: Micros) -> bool {
         self.blocked && self.window(now) >= WINDOW_BYTES_MIN
-    }
-
-    /// How long the peer may hold an acknowledgement back.
-    fn ack_delay(&self) -> u64 {
-        if self.rtt.smoothed < ACK_DELAY_MICROS { ACK_DELAY_SHORT_MICROS } else { ACK_DELAY_MICROS }
-    }
-
-    /// When it is to be asked whether an acknowledgement comes at all.
-    fn probe_at(&self) -> Option<Micros> {
-        (self.sent.out() > 0).then(|| {
-            let first = self.rtt.probe_timeout(self.ack_delay(), self.probed == 0);
-            let doubled = first.checked_shl(self.probed.min(16)).unwrap_or(u64::MAX);
-            self.asked_at.after(doubled.min(PROBE_MICROS_MAX.max(first)))
-        })
-    }
-
-    /// When more may be sent, if it is only the pace that forbids it.
-    fn paced_at(&self) -> Option<Micros> {
-        // Without slots it is what arrives that opens the way.
-        let could = self.blocked && self.slot_room() >= WINDOW_BYTES_MIN;
-        let wants = could || self.slots.queued_bytes() > 0;
-        let is_open = self.sent.in_flight_bytes() < self.window_bytes() && self.record_room() > 0;
-        let datagram = u32::from(self.search.datagram_bytes());
-        (wants && is_open).then(|| self.pacer.next(self.pacing_rate(), datagram))
-    }
-
-    /// When [`Reliable::handle_timeout`] is to be called, and then [`Reliable::emit`].
-    pub fn timeout(&self) -> Option<Micros> {
-        let owed = (self.probes_owed > 0 || self.copies_below > 0).then_some(Micros(0));
-        let waits = [
-            owed,
-            self.lost_at,
-            self.probe_at(),
-            self.copy_at,
-            self.paced_at(),
-            self.received.ack_at(self.rtt.smoothed),
-            self.roaming.timeout(),
-            self.search.due_at().filter(|_| self.record_room() > 0),
-        ];
-        waits.into_iter().flatten().min()
-    }
-
-    /// Time has passed: something may be lost, or to be asked for.
-    pub fn handle_timeout(&mut self, now: Micros) {
-        if self.lost_at.is_some_and(|at| at <= now) {
-            self.detect_lost(now);
-        } else if self.probe_at().is_some_and(|at| at <= now) {
-            self.probed = self.probed.saturating_add(1);
-            self.probes_owed = PROBES;
-            self.asked_at = now;
-            if self.search.on_timeout(self.probed) {
-                self.note_datagram_bytes();
-            }
-        }
-        if self.copy_at.is_some_and(|at| at <= now) {
-            self.copy_at = None;
-            self.copies_below = if self.is_little() { self.sent.next() } else { 0 };
-        }
-    }
-
-    /// Whether what is under way is so little that it is worth sending twice.
-    fn is_little(&self) -> bool {
-        self.sent.in_flight_bytes() <= COPY_BYTES_MAX && self.slots.queued_bytes() == 0
     }
 
     /// The path takes longer or shorter datagrams from now on.

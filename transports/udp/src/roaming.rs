@@ -3,6 +3,7 @@
 //!
 //! Invariant: nothing but challenges goes to an address that has not answered one.
 
+use crate::random::SplitMix64;
 use crate::socket::Path;
 use crate::time::Micros;
 
@@ -28,13 +29,13 @@ pub(crate) struct Roaming {
     candidate: Option<Candidate>,
     /// Whom to answer with what.
     response: Option<(Path, u64)>,
-    random: u64,
+    random: SplitMix64,
 }
 
 impl Roaming {
     /// `random`: unpredictable, for the first challenge.
     pub(crate) fn new(peer: Path, random: u64) -> Roaming {
-        Roaming { peer, candidate: None, response: None, random }
+        Roaming { peer, candidate: None, response: None, random: SplitMix64::new(random) }
     }
 
     pub(crate) fn path(&self) -> Path {
@@ -47,16 +48,9 @@ impl Roaming {
             // It is where it was after all.
             self.candidate = None;
         } else if self.candidate.is_none_or(|candidate| candidate.at.peer != from.peer) {
-            // SplitMix64; whoever has seen no challenge cannot tell the next.
-            self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mixed = (self.random ^ self.random >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let token = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-            self.candidate = Some(Candidate {
-                at: from,
-                token: token ^ token >> 31,
-                challenges: 0,
-                ask_at: now,
-            });
+            // Whoever has seen no challenge cannot tell the next.
+            let token = self.random.draw();
+            self.candidate = Some(Candidate { at: from, token, challenges: 0, ask_at: now });
         }
     }
 

@@ -20,12 +20,22 @@ pub(crate) struct Rtt {
 }
 
 impl Rtt {
-    pub(crate) const UNKNOWN: Rtt = Rtt {
+    const UNKNOWN: Rtt = Rtt {
         latest: INITIAL_MICROS,
         smoothed: INITIAL_MICROS,
         variation: INITIAL_MICROS / 2,
         min: u64::MAX,
     };
+
+    /// `handshake`: how long that took, if it was a round trip. It counts as a sample (RFC 9002 section
+    /// 5.1).
+    pub(crate) fn begin(handshake: Option<u64>) -> Rtt {
+        let mut rtt = Rtt::UNKNOWN;
+        if let Some(micros) = handshake {
+            rtt.sample(micros.max(1), 0);
+        }
+        rtt
+    }
 
     /// Whether there was no sample yet.
     pub(crate) fn is_unknown(&self) -> bool {

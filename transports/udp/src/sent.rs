@@ -1,9 +1,11 @@
 //! Packets that were sent: which of them arrived, and which are lost (RFC 9002 section 6). Knows
 //! neither messages nor windows.
 //!
-//! Invariants: no packet below `lowest` is out; `next - lowest` never exceeds the number of records, so
-//! no record of a packet that is out is overwritten; `in_flight_bytes` is the sum of those that are out.
+//! Invariants: no packet below `lowest` is out; `next - lowest` never exceeds `span`, which is no more
+//! than there are records, so no record of a packet that is out is overwritten, and no more than the
+//! peer tells apart; `in_flight_bytes` is the sum of those that are out.
 
+use crate::ack::WINDOW_MIN;
 use crate::congestion::Stamp;
 use crate::slots::Ticket;
 use crate::time::Micros;
@@ -79,6 +81,8 @@ pub(crate) struct NeverSent;
 /// The packets of one link, newest last.
 pub(crate) struct Sent<'m> {
     records: &'m mut [Record],
+    /// Numbers whose fate may be unknown at a time.
+    span: u64,
     next: u64,
     lowest: u64,
     largest_acknowledged: Option<u64>,
@@ -92,11 +96,13 @@ pub(crate) struct Sent<'m> {
 }
 
 impl<'m> Sent<'m> {
-    /// None yet.
-    pub(crate) fn new(records: &'m mut [Record]) -> Sent<'m> {
+    /// None yet. `window`: how many numbers up to the largest the peer tells apart; one that is further
+    /// below it would be dropped, whatever was in it. O(records).
+    pub(crate) fn new(records: &'m mut [Record], window: u64) -> Sent<'m> {
         debug_assert!(records.len().is_power_of_two());
         records.fill(Record::VACANT);
         Sent {
+            span: window.max(WINDOW_MIN).min(records.len() as u64),
             records,
             next: 0,
             lowest: 0,
@@ -132,7 +138,7 @@ impl<'m> Sent<'m> {
 
     /// How many more can be sent before the oldest one's fate is known.
     pub(crate) fn room(&self) -> usize {
-        self.records.len() - (self.next - self.lowest) as usize
+        (self.span - (self.next - self.lowest)) as usize
     }
 
     /// One is sent, that asks to be acknowledged; there must be room.
@@ -219,6 +225,25 @@ impl<'m> Sent<'m> {
         Ok(())
     }
 
+    /// Gives up the oldest, until so many more can be sent: tells of each that was out. They may arrive
+    /// all the same. O(packets given up).
+    pub(crate) fn give_up(&mut self, room: usize, mut each: impl FnMut(u64, &Record)) {
+        while self.room() < room && self.lowest < self.next {
+            let number = self.lowest;
+            let at = self.at(number);
+            let record = &mut self.records[at];
+            if record.state == State::Out {
+                record.state = State::Lost;
+                self.in_flight_bytes -= u64::from(record.bytes);
+                self.out -= 1;
+                self.last_lost = self.last_lost.max(number);
+                each(number, record);
+            }
+            self.lowest += 1;
+        }
+        self.advance();
+    }
+
     fn advance(&mut self) {
         while self.lowest < self.next && self.records[self.at(self.lowest)].state != State::Out {
             self.lowest += 1;
@@ -265,7 +290,7 @@ impl<'m> Sent<'m> {
         assert_eq!(out().count(), self.out as usize);
         assert_eq!(out().map(|record| u64::from(record.bytes)).sum::<u64>(), self.in_flight_bytes);
         assert_eq!(self.outstanding().count(), self.out as usize);
-        assert!(self.lowest <= self.next && self.next - self.lowest <= self.records.len() as u64);
+        assert!(self.lowest <= self.next && self.next - self.lowest <= self.span);
         assert!(self.largest_acknowledged.is_none_or(|largest| largest < self.next));
     }
 }
@@ -279,7 +304,7 @@ mod tests {
     const RECORDS: usize = 64;
 
     fn sent() -> Sent<'static> {
-        Sent::new(std::vec![Record::VACANT; RECORDS].leak())
+        Sent::new(std::vec![Record::VACANT; RECORDS].leak(), u64::MAX)
     }
 
     fn send(sent: &mut Sent<'_>, at: u64) {
@@ -333,6 +358,36 @@ mod tests {
         assert_eq!(sent.acknowledge(0, 2, |_, _, _| panic!()), Err(NeverSent));
         assert_eq!(acknowledge(&mut sent, 0, 1), [(0, false)]);
         assert_eq!(sent.room(), RECORDS);
+    }
+
+    #[test]
+    fn numbers_go_no_further_than_the_peers_window() {
+        for (window, span) in [(0, 256), (256, 256), (300, 300), (16_384, 1024)] {
+            let mut sent = Sent::new(std::vec![Record::VACANT; 1024].leak(), window);
+            while sent.room() > 0 {
+                send(&mut sent, 0);
+            }
+            assert_eq!(sent.next(), span, "of {window}");
+            acknowledge(&mut sent, 1, span - 1);
+            assert_eq!(sent.room(), 0, "the peer may still hear the first");
+            acknowledge(&mut sent, 0, 0);
+            assert_eq!(sent.room() as u64, span);
+        }
+    }
+
+    #[test]
+    fn the_oldest_are_given_up_for_new_ones() {
+        let mut sent = sent();
+        (0..RECORDS as u64).for_each(|at| send(&mut sent, at));
+        assert_eq!(acknowledge(&mut sent, 1, 1), [(1, false)]);
+        let mut told = Vec::new();
+        sent.give_up(3, |number, _| told.push(number));
+        sent.invariants();
+        assert_eq!((told, sent.room(), sent.out()), (std::vec![0, 2], 3, RECORDS as u32 - 3));
+        assert_eq!(acknowledge(&mut sent, 0, 2), [(0, true), (2, true)], "they were only late");
+        sent.give_up(1000, |_, _| ());
+        sent.invariants();
+        assert_eq!((sent.room(), sent.out()), (RECORDS, 0), "there are no more to be given up");
     }
 
     #[test]

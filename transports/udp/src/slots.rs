@@ -1,21 +1,18 @@
 //! What was given to be sent and is not known to have arrived: the messages of one datagram a slot.
 //! Knows no packet number.
 //!
-//! Invariants: all zeroes is vacant; every slot is free, waiting, out or lost, and on one list at most.
+//! Invariants: all zeroes is vacant; every slot is free, waiting, out, lost or set aside, and
+//! on one list at most.
 //! A slot is given another generation each time it is freed, so whoever remembers an old one finds
 //! that it is gone.
 
-use crate::packet::{HEADER_BYTES, OVERHEAD_BYTES};
-use crate::seal::TAG_BYTES;
-use core::ops::Range;
+use crate::packet::OVERHEAD_BYTES;
 
 /// The longest datagram, in bytes of UDP payload: what a link with packets of 1,500 bytes takes.
 pub const DATAGRAM_BYTES_MAX: usize = 1472;
 
-/// Where messages lie in a datagram that has so many bytes of them.
-pub(crate) const fn body(bytes: usize) -> Range<usize> {
-    HEADER_BYTES..HEADER_BYTES + bytes
-}
+/// The most bytes of messages that one takes.
+pub(crate) const MESSAGES_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - OVERHEAD_BYTES;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum State {
@@ -27,6 +24,8 @@ enum State {
     Out,
     /// Is to be sent again.
     Lost,
+    /// Is to be sent, and is longer than the path takes.
+    Aside,
     /// Arrived after all, while it was on a list.
     Done,
 }
@@ -95,7 +94,7 @@ impl Fifo {
 
 /// The slots of one link.
 pub(crate) struct Slots<'m> {
-    bytes: &'m mut [[u8; DATAGRAM_BYTES_MAX]],
+    bytes: &'m mut [[u8; MESSAGES_BYTES_MAX]],
     notes: &'m mut [Note],
     /// Freed ones, the youngest first: their pages are there.
     free: u16,
@@ -104,6 +103,7 @@ pub(crate) struct Slots<'m> {
     used: u16,
     waiting: Fifo,
     lost: Fifo,
+    aside: Fifo,
     /// Of datagrams that wait or are lost, overhead included.
     queued_bytes: u64,
 }
@@ -111,7 +111,7 @@ pub(crate) struct Slots<'m> {
 impl<'m> Slots<'m> {
     /// All of them free.
     pub(crate) fn new(
-        bytes: &'m mut [[u8; DATAGRAM_BYTES_MAX]],
+        bytes: &'m mut [[u8; MESSAGES_BYTES_MAX]],
         notes: &'m mut [Note],
     ) -> Slots<'m> {
         debug_assert!(bytes.len() == notes.len() && bytes.len() < usize::from(u16::MAX));
@@ -124,11 +124,12 @@ impl<'m> Slots<'m> {
             used: 0,
             waiting: Fifo::default(),
             lost: Fifo::default(),
+            aside: Fifo::default(),
             queued_bytes: 0,
         }
     }
 
-    pub(crate) fn into_slices(self) -> (&'m mut [[u8; DATAGRAM_BYTES_MAX]], &'m mut [Note]) {
+    pub(crate) fn into_slices(self) -> (&'m mut [[u8; MESSAGES_BYTES_MAX]], &'m mut [Note]) {
         (self.bytes, self.notes)
     }
 
@@ -173,24 +174,13 @@ impl<'m> Slots<'m> {
 
     /// Its messages, and the room behind them.
     pub(crate) fn body_mut(&mut self, ticket: Ticket) -> &mut [u8] {
-        let bytes = &mut self.bytes[usize::from(ticket.place) - 1];
-        &mut bytes[HEADER_BYTES..DATAGRAM_BYTES_MAX - TAG_BYTES]
+        &mut self.bytes[usize::from(ticket.place) - 1]
     }
 
     /// Its messages.
     pub(crate) fn messages(&self, ticket: Ticket) -> &[u8] {
         let index = usize::from(ticket.place) - 1;
-        &self.bytes[index][body(usize::from(self.notes[index].body_bytes))]
-    }
-
-    /// The whole datagram that it is sent as.
-    pub(crate) fn datagram_mut(&mut self, index: usize) -> &mut [u8; DATAGRAM_BYTES_MAX] {
-        &mut self.bytes[index]
-    }
-
-    /// The whole datagram that it is sent as.
-    pub(crate) fn datagram(&self, index: usize) -> &[u8; DATAGRAM_BYTES_MAX] {
-        &self.bytes[index]
+        &self.bytes[index][..usize::from(self.notes[index].body_bytes)]
     }
 
     /// How many bytes of messages it has.
@@ -251,7 +241,7 @@ impl<'m> Slots<'m> {
         match note.state {
             State::Out => self.free(ticket.place),
             // It is on a list.
-            State::Lost | State::Waiting => note.state = State::Done,
+            State::Lost | State::Waiting | State::Aside => note.state = State::Done,
             State::Free | State::Done => {}
         }
     }
@@ -267,14 +257,34 @@ impl<'m> Slots<'m> {
         }
     }
 
-    /// What [`Slots::next`] gave is not sent now: it goes behind all others, be they lost or new.
-    pub(crate) fn postpone(&mut self, ticket: Ticket) {
+    /// What [`Slots::next`] gave is not sent now, as it is too long: it waits, and holds up nobody, until
+    /// [`Slots::take_aside`] gives it again.
+    pub(crate) fn set_aside(&mut self, ticket: Ticket) {
         let Some(note) = self.note(ticket) else { return };
         note.copies = note.copies.saturating_sub(1);
         if note.state == State::Out {
-            note.state = State::Waiting;
-            self.queued_bytes += u64::from(note.body_bytes) + OVERHEAD_BYTES as u64;
-            self.waiting.push(self.notes, ticket.place);
+            note.state = State::Aside;
+            self.aside.push(self.notes, ticket.place);
+        }
+    }
+
+    /// Whether there may be one that was set aside.
+    pub(crate) fn has_aside(&self) -> bool {
+        self.aside.first != 0
+    }
+
+    /// The one that was set aside first; as [`Slots::next`]. Amortized O(1).
+    pub(crate) fn take_aside(&mut self) -> Option<Ticket> {
+        loop {
+            let place = self.aside.pop(self.notes)?;
+            let note = &mut self.notes[usize::from(place) - 1];
+            if note.state == State::Done {
+                self.free(place);
+                continue;
+            }
+            note.state = State::Out;
+            note.copies += 1;
+            return Some(Ticket { place, generation: note.generation });
         }
     }
 
@@ -313,6 +323,7 @@ impl<'m> Slots<'m> {
         };
         let queued = listed(&self.waiting, State::Waiting) + listed(&self.lost, State::Lost);
         assert_eq!(queued, self.queued_bytes);
+        let _ = listed(&self.aside, State::Aside);
         assert_eq!(free + usize::from(self.used), usize::from(self.fresh));
     }
 }
@@ -325,7 +336,7 @@ mod tests {
     use std::vec::Vec;
 
     fn slots(count: usize) -> Slots<'static> {
-        let bytes = std::vec![[0; DATAGRAM_BYTES_MAX]; count].leak();
+        let bytes = std::vec![[0; MESSAGES_BYTES_MAX]; count].leak();
         Slots::new(bytes, std::vec![Note::VACANT; count].leak())
     }
 
@@ -371,19 +382,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_postponed_holds_up_nothing() {
-        let mut slots = slots(2);
-        let [a, b] = [(); 2].map(|()| slots.take().unwrap());
+    fn what_is_set_aside_holds_up_nothing() {
+        let mut slots = slots(3);
+        let [a, b, c] = [(); 3].map(|()| slots.take().unwrap());
         slots.queue(a, 10);
-        slots.next();
-        slots.lose(a);
         slots.queue(b, 20);
-        assert_eq!(slots.next(), Some((a, true)));
-        slots.postpone(a);
+        assert_eq!([(); 2].map(|()| slots.next().unwrap().0), [a, b]);
+        [a, b].into_iter().for_each(|ticket| slots.lose(ticket));
+        assert_eq!([(); 2].map(|()| slots.next()), [Some((a, true)), Some((b, true))]);
+        [a, b].into_iter().for_each(|ticket| slots.set_aside(ticket));
+        slots.queue(c, 30);
         slots.invariants();
-        assert_eq!([(); 3].map(|()| slots.next().map(|(next, _)| next)), [Some(b), Some(a), None]);
-        slots.lose(a);
-        assert_eq!(slots.next(), Some((a, true)), "no other packet carries it");
+        assert_eq!(slots.queued_bytes(), (30 + OVERHEAD_BYTES) as u64);
+        assert_eq!([(); 2].map(|()| slots.next()), [Some((c, false)), None]);
+        // It arrived after all.
+        slots.acknowledge(a);
+        assert_eq!((slots.take_aside(), slots.take_aside()), (Some(b), None));
+        assert_eq!((slots.vacant(), slots.has_aside()), (1, false));
+        slots.lose(b);
+        assert_eq!(slots.next(), Some((b, true)), "no other packet carries it");
+        slots.invariants();
     }
 
     proptest! {

@@ -132,6 +132,8 @@ pub struct UdpSocket {
     fd: OwnedFd,
     options: Options,
     is_v6: bool,
+    /// The only peer, if it is for one.
+    peer: Option<SocketAddr>,
     /// UDP_SEGMENT, until it is refused.
     segments: bool,
     /// UDP_GRO.
@@ -165,9 +167,23 @@ impl UdpSocket {
     /// ENETUNREACH: no route; EMFILE and such.
     pub fn connected(to: SocketAddr, options: &Options) -> Result<UdpSocket, Errno> {
         let to = address::canonical(to);
-        let socket = UdpSocket::open(to.is_ipv6(), options)?;
+        let mut socket = UdpSocket::open(to.is_ipv6(), options)?;
+        socket.peer = Some(to);
         rustix::net::connect(&socket.fd, &to)?;
         Ok(socket)
+    }
+
+    /// Takes another address and port of this machine for a socket of one peer, as the kernel finds best
+    /// now: that which it had may be the machine's no more. Of another socket this does nothing.
+    ///
+    /// # Errors
+    /// ENETUNREACH: no route. Until the next time that succeeds the socket sends nothing, and may
+    /// receive from anybody.
+    pub fn reconnect(&mut self) -> Result<(), Errno> {
+        let Some(peer) = self.peer else { return Ok(()) };
+        // Or it would keep its address.
+        rustix::net::connect_unspec(&self.fd)?;
+        rustix::net::connect(&self.fd, &peer)
     }
 
     /// Opens a socket at an address that is nobody else's, for any peers: `[::]` is for IPv4 too.
@@ -201,6 +217,7 @@ impl UdpSocket {
             fd,
             options: *options,
             is_v6,
+            peer: None,
             segments: false,
             coalesces: false,
             heard: None,

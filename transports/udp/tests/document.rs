@@ -3,18 +3,22 @@
 
 #[path = "../../proto/tests/described/mod.rs"]
 mod described;
+#[path = "document/keyed.rs"]
+mod keyed;
 
 use described::{DOCUMENT, block, cells, described, examples};
+use seaprox_noise::keyring;
 use seaprox_proto::message::{Message, OFFSET_HEADER_BYTES, Piece, parse};
 use seaprox_udp::ack::{self, Received};
 use seaprox_udp::congestion::Algorithm;
 use seaprox_udp::handshake::{
     Answer, Cookie, Heard, Init, Initiator, Limits, Responder, Response, Verdict, Versions,
 };
+use seaprox_udp::knocks;
 use seaprox_udp::mtu;
-use seaprox_udp::packet::{self, Header, Kind, Own, kind_of, take_apart};
+use seaprox_udp::packet::{self, Header, Kind, Mode, Own, kind_of, take_apart};
 use seaprox_udp::reliable::{Memory, Reliable, Terms};
-use seaprox_udp::seal::{Checksum, Seal, TAG_BYTES};
+use seaprox_udp::seal::{Checksum, Sealing, TAG_BYTES};
 use seaprox_udp::slots::DATAGRAM_BYTES_MAX;
 use seaprox_udp::socket::Path;
 use seaprox_udp::time::Micros;
@@ -37,7 +41,7 @@ fn limits(limits: Limits) -> String {
 
 /// A datagram without messages as the document writes it, and as the code does.
 fn without_messages(bytes: &[u8]) -> Option<(String, Vec<u8>)> {
-    Some(match kind_of(bytes)? {
+    Some(match kind_of(Mode::Insecure, bytes)? {
         Kind::Init => {
             let init = Init::decode(bytes)?;
             let described = format!(
@@ -169,7 +173,8 @@ fn what_is_no_message_of_the_carrier_is_refused() {
 fn what_is_ignored_is_no_datagram() {
     for (description, mut bytes) in examples(&block("ignored")) {
         assert_eq!(without_messages(&bytes), None, "{description}");
-        assert!(take_apart(&mut bytes).is_none(), "{description}");
+        let mode = take_apart(&mut bytes).map(|parts| parts.header.mode);
+        assert_ne!(mode, Some(Mode::Insecure), "{description}");
     }
 }
 
@@ -181,11 +186,16 @@ fn terms(peer_index: u32, peer: Limits) -> Terms {
     Terms {
         peer_index,
         path: path(),
-        datagram_bytes_max: peer.datagram_bytes_max,
+        peer,
+        rtt_micros: None,
         flight_bytes_max: 1 << 20,
         algorithm: Algorithm::Bbr,
         random: 7,
     }
+}
+
+fn sealing(session: u64) -> Sealing {
+    Sealing::Checksum(Checksum::new(session))
 }
 
 /// The parts of a block that begin with a line like `head`: that line, and what follows.
@@ -249,29 +259,33 @@ fn a_packet_is_split_and_joined_as_it_says() {
     let parts = parts(&lines);
     let [("packet", packet), datagrams @ ..] = &parts[..] else { panic!("no packet") };
     let packet = unfolded(packet);
-    let narrow = Limits { datagram_bytes_max: mtu::LOWEST_BYTES, window: 1 };
+    let narrow = Limits { datagram_bytes_max: mtu::LOWEST_BYTES, window: ack::WINDOW_MIN as u16 };
     let mut memory = Memory::<64, 128>::new();
-    let mut sender = Reliable::new(memory.slices(), Checksum::new(5), &terms(3, narrow), Micros(0));
+    let mut sender = Reliable::new(memory.parts().slices, sealing(5), &terms(3, narrow), Micros(0));
     let mut pieces: Vec<Vec<u8>> = Vec::new();
     sender.push(&packet).unwrap();
     assert_eq!(datagrams.len(), 3);
     for (number, (head, lines)) in datagrams.iter().enumerate() {
         let now = Micros(number as u64 * 10_000);
         assert_eq!(*head, "datagram");
-        let emitted = sender.emit(now).unwrap_or_else(|| panic!("datagram {number}"));
-        let datagram = sender.datagram(&emitted);
+        let mut out = [0; DATAGRAM_BYTES_MAX];
+        let emitted = sender.emit(now, &mut out).unwrap_or_else(|| panic!("datagram {number}"));
+        let datagram = &out[..emitted.bytes()];
         assert!(datagram.len() <= mtu::LOWEST_BYTES.into());
         let body = &datagram[packet::HEADER_BYTES..datagram.len() - TAG_BYTES];
         assert_eq!(written(body), written(&unfolded(lines)), "datagram {number}");
         pieces.extend(pieces_of(body));
     }
-    assert!(sender.emit(Micros(90_000)).is_none());
+    assert!(sender.emit(Micros(90_000), &mut [0; DATAGRAM_BYTES_MAX]).is_none());
     let [first, second] = &pieces[..] else { panic!("{} pieces", pieces.len()) };
     let [first, second] = [first, second].map(|bytes| Piece::parse(bytes).unwrap().unwrap());
     let header = first.joined(&second).expect("one goes on where the other ends");
     let joined = [&header[..], first.bytes, second.bytes].concat();
     assert_eq!(pieces_of(&packet), [joined], "together again");
 }
+
+/// How long a datagram is under way.
+const WAY_MICROS: u64 = 10_000;
 
 /// One datagram of the exchange, as the document says.
 struct Step {
@@ -333,7 +347,6 @@ fn steps() -> Vec<Step> {
 /// what can have arrived.
 #[test]
 fn the_code_speaks_the_exchange() {
-    const WAY_MICROS: u64 = 10_000;
     let steps = steps();
     let [init, response, rest @ ..] = &steps[..] else { panic!("no handshake") };
     let said = Init::decode(&init.bytes()).unwrap();
@@ -355,13 +368,15 @@ fn the_code_speaks_the_exchange() {
     };
     assert_eq!(also.session, agreed.session);
 
-    let mut seal = Checksum::new(agreed.session);
+    let checksum = Checksum::new(agreed.session);
     let mut memory = Memory::<64, 128>::new();
     let terms = terms(also.peer_index, also.peer);
-    let mut link = Reliable::new(memory.slices(), seal, &terms, rest[0].at);
+    let mut link =
+        Reliable::new(memory.parts().slices, sealing(agreed.session), &terms, rest[0].at);
     link.push(&rest[0].packet()).unwrap();
-    let emitted = link.emit(rest[0].at).expect("the first");
-    assert_eq!(written(link.datagram(&emitted)), written(&rest[0].bytes()));
+    let mut out = [0; DATAGRAM_BYTES_MAX];
+    let emitted = link.emit(rest[0].at, &mut out).expect("the first");
+    assert_eq!(written(&out[..emitted.bytes()]), written(&rest[0].bytes()));
 
     // When each number of the acceptor's, and of the initiator's, has arrived.
     let mut arrived: [Vec<Micros>; 2] = Default::default();
@@ -374,11 +389,12 @@ fn the_code_speaks_the_exchange() {
         let own = usize::from(step.is_initiator);
         let number = arrived[own].len() as u64;
         let receiver = if step.is_initiator { agreed.own_index } else { also.own_index };
-        let header = Header { key_slot: 0, number, receiver }.encode();
+        let mode = Mode::Insecure;
+        let header = Header { mode, key_slot: 0, number, receiver }.encode();
         let bytes = step.bytes();
-        let mut body = bytes[header.len()..bytes.len() - TAG_BYTES].to_vec();
-        let tag = seal.seal(number, &header, &mut body);
-        let datagram = [&header[..], &body, &tag].concat();
+        let body = &bytes[header.len()..bytes.len() - TAG_BYTES];
+        let tag = checksum.tag(number, &header, body);
+        let datagram = [&header[..], body, &tag].concat();
         assert_eq!(written(&datagram), written(&bytes), "{}", step.head);
         let messages = &step.parts[1..step.parts.len() - 1];
         for (_, message) in messages {
@@ -409,8 +425,7 @@ fn a_tag_is_what_the_formula_gives() {
         let sum = xxh3_128_with_seed(body, 0).rotate_left(41);
         let expected = sum.wrapping_add(xxh3_128_with_seed(head, seed));
         assert_eq!(*tag, expected.to_le_bytes(), "{}", step.head);
-        let mut body = body.to_vec();
-        assert!(Checksum::new(session).open(number, head, &mut body, tag), "{}", step.head);
+        assert_eq!(*tag, Checksum::new(session).tag(number, head, body), "{}", step.head);
     }
 }
 
@@ -432,7 +447,6 @@ fn every_number_is_the_one_that_is_compiled_in() {
     let sent = include_str!("../src/sent.rs");
     let roaming = include_str!("../src/roaming.rs");
     let asks = include_str!("../src/handshake/initiator.rs");
-    let answers = include_str!("../src/handshake/responder.rs");
     let numbers: Vec<(&str, u64)> = vec![
         ("bytes of INIT", packet::INIT_BYTES as u64),
         ("bytes of RESPONSE", packet::RESPONSE_BYTES as u64),
@@ -444,6 +458,7 @@ fn every_number_is_the_one_that_is_compiled_in() {
         ("bytes of a datagram, at most in this version of seaprox", DATAGRAM_BYTES_MAX as u64),
         ("bits of a packet number", u64::from((packet::NUMBER_MAX + 1).trailing_zeros())),
         ("packet numbers that are known one by one", ack::WINDOW),
+        ("the same, of the other end, at least", ack::WINDOW_MIN),
         ("ranges of an ACK", ack::RANGES_MAX as u64),
         ("bytes of an ACK, at most", ack::ACK_BYTES_MAX as u64),
         ("microseconds an ACK is held back", ack::ACK_DELAY_MICROS),
@@ -478,11 +493,25 @@ fn every_number_is_the_one_that_is_compiled_in() {
         ("microseconds until a length that failed is tried again", mtu::RAISE_MICROS),
         ("microseconds between INIT and its first repeat", inside(asks, "RETRY_MICROS")),
         ("the same, at most", inside(asks, "RETRY_MICROS_MAX")),
-        ("INITs a second without a proof", inside(answers, "INITS_A_SECOND")),
+        (
+            "INITs a second without a proof",
+            inside(include_str!("../src/flood.rs"), "INITS_A_SECOND"),
+        ),
         (
             "microseconds a refusal is doubted",
             inside(include_str!("../src/carrier.rs"), "REFUSED_MICROS"),
         ),
+        (
+            "microseconds between INITs with keys, at most",
+            inside(include_str!("../../noise/src/initiator.rs"), "RETRY_MICROS_MAX"),
+        ),
+        ("microseconds who has asked with keys is waited for", knocks::KNOCK_MICROS),
+        ("who have asked and are waited for, at most", knocks::KNOCKS_MAX as u64),
+        ("microseconds until keys are renewed", keyring::RENEW_MICROS),
+        ("microseconds until keys are of no use", keyring::KEY_MICROS),
+        ("packets until keys are renewed", keyring::PACKETS_RENEW),
+        ("packets of a key, at most", keyring::PACKETS_MAX),
+        ("the number of UDP among carriers", u64::from(seaprox_udp::keyed::CARRIER)),
     ];
     let numbers: Vec<_> = numbers.into_iter().map(|(what, n)| (what, n.to_string())).collect();
     assert_eq!(rows, numbers);

@@ -30,7 +30,7 @@ pub(crate) fn measure(proxy: &Proxy, effort: &Effort, count: usize) -> Figures {
 
 /// Microseconds a round trip takes.
 fn time_round_trips(proxy: &Proxy, effort: &Effort) -> io::Result<f64> {
-    let stream = client::connect_echoed(proxy.addr, Behaviour::EchoAlone)?;
+    let stream = client::connect_echoed(proxy, Behaviour::EchoAlone)?;
     let message = [0; GREETING_BYTES];
     let batch = || -> io::Result<f64> {
         let started = Instant::now();

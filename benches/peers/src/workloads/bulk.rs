@@ -5,7 +5,6 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::Figures;
-use crate::client;
 use crate::metrics::Metric;
 use crate::options::Effort;
 use crate::proxy::Proxy;
@@ -85,7 +84,7 @@ impl Sink {
         let epoll = Epoll::new()?;
         let mut streams = Vec::with_capacity(connections);
         for token in 0..connections {
-            let stream = client::connect(proxy.addr)?;
+            let stream = proxy.open()?;
             epoll.add(&stream, token, sys::READABLE)?;
             streams.push(stream);
         }

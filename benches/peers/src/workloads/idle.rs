@@ -34,7 +34,7 @@ pub(crate) fn open(proxy: &Proxy, count: usize) -> io::Result<Vec<TcpStream>> {
             let text = format!("only {opened} of {count} connections in {seconds} s");
             return Err(io::Error::other(text));
         }
-        let stream = client::connect_echoed(proxy.addr, Behaviour::Echo).map_err(|error| {
+        let stream = client::connect_echoed(proxy, Behaviour::Echo).map_err(|error| {
             io::Error::other(format!("only {opened} of {count} connections: {error}"))
         })?;
         streams.push(stream);

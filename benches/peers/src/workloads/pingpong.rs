@@ -62,7 +62,7 @@ impl Players {
         let message = vec![0; message_bytes];
         let mut players = Vec::with_capacity(CONNECTIONS);
         for token in 0..CONNECTIONS {
-            let stream = client::connect_echoed(proxy.addr, Behaviour::Echo)?;
+            let stream = client::connect_echoed(proxy, Behaviour::Echo)?;
             epoll.add(&stream, token, sys::READABLE)?;
             players.push(Player { stream, sent_at: Instant::now(), received: 0 });
         }

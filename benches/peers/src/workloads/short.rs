@@ -7,12 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Figures;
-use crate::client;
 use crate::metrics::Metric;
 use crate::options::Effort;
 use crate::proxy::Proxy;
 use crate::sys::{self, Epoll};
 use crate::wire::{Behaviour, GREETING_BYTES};
+use crate::{client, socks5};
 
 const AT_ONCE: usize = 64;
 
@@ -43,7 +43,19 @@ pub(crate) fn measure(proxy: &Proxy, effort: &Effort) -> Figures {
 
 struct Visit {
     stream: TcpStream,
+    step: Step,
     received: usize,
+}
+
+/// What a client waits for.
+#[derive(Clone, Copy)]
+enum Step {
+    /// To be told which method to use, and then whether it is connected, by a
+    /// proxy that talks SOCKS.
+    Method,
+    Connected,
+    /// Its reply, and the end.
+    Reply,
 }
 
 struct Crowd<'a> {
@@ -88,9 +100,18 @@ impl<'a> Crowd<'a> {
 
     fn start(&mut self, token: usize) -> io::Result<()> {
         let stream = client::connect(self.proxy.addr)?;
-        sys::send_now(&stream, &Behaviour::Short.greeting())?;
+        let step = match self.proxy.asked_for {
+            Some(_) => {
+                sys::send_now(&stream, &socks5::GREETING)?;
+                Step::Method
+            }
+            None => {
+                sys::send_now(&stream, &Behaviour::Short.greeting())?;
+                Step::Reply
+            }
+        };
         self.epoll.add(&stream, token, sys::READABLE)?;
-        self.visits[token] = Some(Visit { stream, received: 0 });
+        self.visits[token] = Some(Visit { stream, step, received: 0 });
         Ok(())
     }
 
@@ -106,11 +127,32 @@ impl<'a> Crowd<'a> {
                     self.visits[token] = None;
                     return Ok(true);
                 }
+                Ok(len @ 1..) if visit.goes_on(&buffer[..len], self.proxy)? => {}
                 Ok(0) => return Err(io::Error::other("a reply was lost")),
                 Ok(len) => visit.received += len,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+impl Visit {
+    /// What a proxy that talks SOCKS says before the reply, and what is said to
+    /// that. It comes whole: it is a few bytes, alone on their way.
+    fn goes_on(&mut self, heard: &[u8], proxy: &Proxy) -> io::Result<bool> {
+        match (self.step, proxy.asked_for) {
+            (Step::Method, Some(to)) if heard == socks5::METHOD => {
+                sys::send_now(&self.stream, &socks5::request(to)?)?;
+                self.step = Step::Connected;
+            }
+            (Step::Connected, _) if socks5::is_success(heard) => {
+                sys::send_now(&self.stream, &Behaviour::Short.greeting())?;
+                self.step = Step::Reply;
+            }
+            (Step::Reply, _) => return Ok(false),
+            _ => return Err(io::Error::other(format!("refused: {heard:?}"))),
+        }
+        Ok(true)
     }
 }

@@ -4,7 +4,6 @@ use std::io;
 
 use super::Figures;
 use super::bulk::Sink;
-use crate::client;
 use crate::metrics::Metric;
 use crate::options::Effort;
 use crate::proxy::Proxy;
@@ -19,7 +18,7 @@ pub(crate) fn measure(proxy: &Proxy, effort: &Effort, bulk: usize) -> Figures {
     // A few percent are to be told from nothing.
     let window = effort.long_window / 2;
     let before = sink.rate_for(window)?;
-    let stalled = client::connect(proxy.addr)?;
+    let stalled = proxy.open()?;
     sys::send_now(&stalled, &Behaviour::Source.greeting())?;
     // Until everything on the way to the stalled client is full.
     sink.take_for(effort.window)?;

@@ -40,12 +40,12 @@ fn count(
 ) -> io::Result<Vec<(Metric, f64)>> {
     let tracer = Tracer::attach(strace, processes)?;
     for _ in 0..effort.traced_connections {
-        let stream = client::connect_echoed(proxy.addr, Behaviour::Short)?;
+        let stream = client::connect_echoed(proxy, Behaviour::Short)?;
         io::copy(&mut &stream, &mut io::sink())?;
     }
     let connection_calls = tracer.finish()?;
 
-    let stream = client::connect_echoed(proxy.addr, Behaviour::Echo)?;
+    let stream = client::connect_echoed(proxy, Behaviour::Echo)?;
     let tracer = Tracer::attach(strace, processes)?;
     for _ in 0..effort.traced_pairs {
         client::exchange(&stream, &[0; GREETING_BYTES])?;

@@ -21,7 +21,6 @@ macro_rules! unused {
 impl Sys for Kernel<'_> {
     unused! {
         fn now() -> Instant;
-        fn epoll_modify(RawFd, RawFd, Interest, u64) -> SysResult<()>;
         fn epoll_wait(RawFd, &mut [SysEvent; EVENTS_MAX], Option<u32>) -> SysResult<usize>;
         fn ring(RawFd);
         fn hush(RawFd);
@@ -73,6 +72,18 @@ impl Sys for Kernel<'_> {
             let own = (token >> 32) as u32 & ((1 << 30) - 1);
             net.lines[place / 2].here[place % 2].own = Some(own);
         }
+        Ok(())
+    }
+
+    /// Reports anew what is ready.
+    fn epoll_modify(self, _: RawFd, fd: RawFd, _: Interest, token: u64) -> SysResult<()> {
+        let net = &mut *self.0.borrow_mut();
+        if net.maybe(net.faults.no_memory) {
+            return Err(Errno::NOMEM);
+        }
+        let place = (fd - CARRIERS_FROM) as usize;
+        let own = (token >> 32) as u32 & ((1 << 30) - 1);
+        net.lines[place / 2].here[place % 2].renumber(own);
         Ok(())
     }
 

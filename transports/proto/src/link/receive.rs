@@ -3,13 +3,13 @@
 
 use super::{ERROR, Incoming, Link, READABLE, STARVED_MILLIS, Told, WRITABLE};
 use crate::carrier::{Carrier, Received};
-use crate::message::parse;
+use crate::message::{is_keyed, parse};
 use crate::session::{Heard, Session, Slot};
-use crate::wanted::Wanted;
 use seaprox::address::Address;
 use seaprox::fail::FailReason;
 use seaprox::sys::{Errno, Ready};
 use seaprox::time::Instant;
+use seaprox::wanted::Wish;
 
 /// What a message was.
 enum Read {
@@ -101,7 +101,8 @@ impl<C: Carrier> Link<'_, C> {
             Heard::Up => return Ok(Read::Told(Some(Told::Up))),
             Heard::Opened { slot, target, client, early } => {
                 self.early = early.then_some(slot);
-                self.wanted = Wanted::new(target);
+                // No name on the wire is longer than a wish's can be.
+                self.wanted = Wish::new(target.into()).ok_or(FailReason::Protocol)?;
                 let client = client.map_or(Address::UNKNOWN, Address::from);
                 let channel = self.handle_of(slot);
                 return Ok(Read::Told(Some(Told::Opened { channel, client })));
@@ -155,14 +156,21 @@ impl<C: Carrier> Link<'_, C> {
                     demarcator.piece(of, bytes, end).map_err(|_| FailReason::Protocol)?
                 {
                     *stream = of;
-                    *unread = 0..whole;
+                    *unread = carrier.open(of, &mut buffer[..whole])?;
+                    if self.session.is_greeting() && is_keyed(&buffer[unread.clone()]) {
+                        return Err(FailReason::Auth);
+                    }
                 }
                 Ok(())
             }
-            Ok(Received::Up | Received::Nothing) | Err(Errno::INTR) => Ok(()),
+            Ok(Received::Up | Received::Nothing) => Ok(()),
             Ok(Received::Restarted | Received::Gone) => Err(FailReason::LinkDown),
             Err(Errno::AGAIN) => {
                 self.readable = false;
+                Ok(())
+            }
+            Err(Errno::INTR) => {
+                self.budget = 0;
                 Ok(())
             }
             Err(Errno::NOBUFS | Errno::NOMEM) => {

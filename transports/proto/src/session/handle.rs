@@ -122,7 +122,7 @@ impl Session<'_> {
         // What was owed already may be said now.
         self.owe(index, Flags::default(), Flags::default());
         let Config { opens_per_second_max, .. } = self.config;
-        let refused = if !self.life.count_open(opens_per_second_max, now) {
+        let refused = if !self.life.opens.count(opens_per_second_max, now) {
             Some(FailReason::TableFull)
         } else {
             self.life.draining.then_some(FailReason::Shutdown)

@@ -4,10 +4,15 @@
 //! a carrier that orders nothing between streams this is what keeps a channel's first message from
 //! overtaking hello: each end knows that the other has its hello before it opens anything.
 
-use super::{CREDIT_BYTES_MAX, Heard, Role, Session};
+use super::{CREDIT_BYTES_MAX, Heard, Rate, Role, Session};
 use crate::message::{ChannelId, Hello, Message, TEXT_BYTES_MAX, fail_reason};
 use seaprox::fail::FailReason;
 use seaprox::time::Instant;
+
+/// How long the far end's hello is waited for, at most, in milliseconds: several losses of it, and many
+/// round trips. Over UDP a copy of a request that was refused, and comes late, makes a link of which
+/// nobody else knows.
+const GREETING_MILLIS_MAX: u32 = 5_000;
 
 /// Longer round trips are taken for this.
 const ROUND_TRIP_MILLIS_MAX: u64 = 10_000;
@@ -61,9 +66,8 @@ pub(super) struct Life {
     pub(super) close_reason: u16,
     pub(super) close_text: [u8; TEXT_BYTES_MAX],
     pub(super) close_text_bytes: u8,
-    /// Channels the far end opened in the second that began then.
-    opens: u32,
-    opens_since: Instant,
+    /// Channels that the far end opens.
+    pub(super) opens: Rate,
 }
 
 impl Life {
@@ -84,20 +88,12 @@ impl Life {
         close_reason: 0,
         close_text: [0; TEXT_BYTES_MAX],
         close_text_bytes: 0,
-        opens: 0,
-        opens_since: Instant::from_millis(0),
+        opens: Rate::NONE,
     };
 
     pub(super) fn begin(role: Role, now: Instant) -> Life {
         let owed = Owed { hello: role == Role::Initiator, ..Owed::default() };
-        Life {
-            stage: Stage::Greeting,
-            owed,
-            heard_at: now,
-            ping_at: now,
-            opens_since: now,
-            ..Life::DOWN
-        }
+        Life { stage: Stage::Greeting, owed, heard_at: now, ping_at: now, ..Life::DOWN }
     }
 
     pub(super) fn heard(&mut self, now: Instant) {
@@ -114,21 +110,12 @@ impl Life {
     pub(super) fn is_greeted(&self) -> bool {
         matches!(self.stage, Stage::Greeted | Stage::Up)
     }
-
-    /// Whether the far end may open another channel in this second.
-    pub(super) fn count_open(&mut self, max: u32, now: Instant) -> bool {
-        if now.since(self.opens_since) >= 1000 {
-            (self.opens, self.opens_since) = (0, now);
-        }
-        self.opens = self.opens.saturating_add(1);
-        self.opens <= max
-    }
 }
 
 impl Session<'_> {
     /// When [`Session::handle_timeout`] is to be called.
     pub fn timeout(&self) -> Option<Instant> {
-        let death = self.life.heard_at.after(self.config.idle_millis);
+        let death = self.death_at();
         match self.life.stage {
             Stage::Down | Stage::Closed => None,
             Stage::Greeting | Stage::Closing => Some(death),
@@ -144,7 +131,7 @@ impl Session<'_> {
         if matches!(self.life.stage, Stage::Down | Stage::Closed) {
             return Ok(());
         }
-        if now.since(self.life.heard_at) >= u64::from(self.config.idle_millis) {
+        if now >= self.death_at() {
             self.life.stage = Stage::Closed;
             self.life.owed = Owed::default();
             return Err(FailReason::TimedOut);
@@ -153,6 +140,15 @@ impl Session<'_> {
             self.ping(now);
         }
         Ok(())
+    }
+
+    /// When the far end has been silent for too long.
+    fn death_at(&self) -> Instant {
+        let silence_millis = match self.life.stage {
+            Stage::Greeting => self.config.idle_millis.min(GREETING_MILLIS_MAX),
+            _ => self.config.idle_millis,
+        };
+        self.life.heard_at.after(silence_millis)
     }
 
     fn ping(&mut self, now: Instant) {
@@ -174,6 +170,11 @@ impl Session<'_> {
     /// their bytes were delivered, so it is this end that is to close the link.
     pub fn is_left(&self) -> bool {
         self.life.stage == Stage::Up && self.life.peer_draining && !self.has_channels()
+    }
+
+    /// Whether the far end has not said hello.
+    pub fn is_greeting(&self) -> bool {
+        self.life.stage == Stage::Greeting
     }
 
     /// Whether this end has closed the link, or the far end has, or it is dead.

@@ -98,6 +98,16 @@ impl Session<'_> {
         }
     }
 
+    /// What the far end has answered to the OPEN of a channel of ours: that its target was reached,
+    /// or why it was not. `None`: nothing as yet.
+    pub fn answer(&self, slot: Slot) -> Option<Result<(), FailReason>> {
+        let channel = self.record(slot)?;
+        match channel.flags.has(Flags::OPENED) {
+            true => Some(Ok(())),
+            false => FailReason::from_number(channel.reset_received).map(Err),
+        }
+    }
+
     /// What the user noted; 0 at first.
     pub fn user(&self, slot: Slot) -> u32 {
         self.record(slot).map_or(0, |channel| channel.user)

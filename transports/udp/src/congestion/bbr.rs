@@ -285,9 +285,11 @@ impl Bbr {
         if !self.phase.probes() && self.probe_rounds >= 2 {
             self.probe_pending = false;
         }
-        if !sample.app_limited {
-            self.find_plateau();
+        if sample.app_limited {
+            // How fast little arrives says nothing of how fast more would, nor whose the queue is.
+            return;
         }
+        self.find_plateau();
         if self.is_known && self.phase != Phase::ProbeRtt && self.path.adopt_slower() {
             self.enter_down(now);
         }

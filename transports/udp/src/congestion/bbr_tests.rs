@@ -202,12 +202,7 @@ fn marks_end_startup_and_lower_the_rate_until_the_next_probe() {
 fn a_path_that_was_gone_is_found_out_anew() {
     let mut network = bulk(Link::new(mbit(100), 50, 100));
     network.run(5_000);
-    let lost = Lost {
-        bytes: SIZE,
-        largest_lost_sent_at: Micros(network.now),
-        in_flight: 0,
-        persistent: true,
-    };
+    let lost = Lost { bytes: SIZE, largest_lost_sent_at: Micros(network.now), persistent: true };
     network.flows[0].congestion.on_lost(Micros(network.now), &lost);
     assert_eq!(network.flows[0].congestion.window_bytes(), 2 * SIZE);
     network.run(1_000);

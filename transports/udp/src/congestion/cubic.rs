@@ -121,8 +121,10 @@ impl Cubic {
     pub(super) fn on_app_limited(&mut self, _in_flight: u64) {}
 
     pub(super) fn on_datagram_bytes(&mut self, bytes: u64) {
-        self.window.on_datagram_bytes(bytes);
-        self.epoch = None;
+        // The curve is in datagrams: of another length it is another curve.
+        if self.window.on_datagram_bytes(bytes) {
+            self.epoch = None;
+        }
     }
 
     pub(super) fn window_bytes(&self) -> u64 {

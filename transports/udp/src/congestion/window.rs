@@ -113,9 +113,11 @@ impl Window {
         self.hystart = HyStart::new();
     }
 
-    pub(super) fn on_datagram_bytes(&mut self, bytes: u64) {
-        self.datagram = bytes;
+    /// A datagram carries so much from now on; whether that is something else than before.
+    pub(super) fn on_datagram_bytes(&mut self, bytes: u64) -> bool {
+        let before = core::mem::replace(&mut self.datagram, bytes);
         self.bytes = self.bytes.max(self.least());
+        bytes != before
     }
 
     pub(super) fn in_slow_start(&self) -> bool {

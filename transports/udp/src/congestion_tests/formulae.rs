@@ -34,6 +34,8 @@ impl Sender {
 
     /// All that is under way arrives after a round trip of so long, in acknowledgements of two.
     fn round(&mut self, rtt: u64) {
+        // As long as before: that changes nothing, however often it is said.
+        self.congestion.on_datagram_bytes(SIZE as u32);
         self.fill();
         self.now += rtt;
         let mut rest = core::mem::take(&mut self.sent);
@@ -57,18 +59,12 @@ impl Sender {
                 rtt_smoothed: rtt,
                 in_flight,
                 largest_acked_sent_at: Micros(sent_at),
-                newly_lost_bytes: 0,
             },
         );
     }
 
     fn lose(&mut self, persistent: bool) {
-        let lost = Lost {
-            bytes: SIZE,
-            largest_lost_sent_at: Micros(self.now),
-            in_flight: self.sent.len() as u64 * SIZE,
-            persistent,
-        };
+        let lost = Lost { bytes: SIZE, largest_lost_sent_at: Micros(self.now), persistent };
         self.congestion.on_lost(Micros(self.now), &lost);
     }
 
@@ -355,12 +351,11 @@ fn make(congestion: &mut Congestion, call: Call) {
                 rtt_smoothed: rtt,
                 in_flight,
                 largest_acked_sent_at: Micros(now),
-                newly_lost_bytes: 0,
             },
         ),
         Call::Lost(now, bytes, persistent) => {
             let largest_lost_sent_at = Micros(now / 2);
-            let lost = Lost { bytes, largest_lost_sent_at, in_flight: bytes, persistent };
+            let lost = Lost { bytes, largest_lost_sent_at, persistent };
             congestion.on_lost(Micros(now), &lost);
         }
         Call::Ce(now, sent_at) => congestion.on_ce(Micros(now), Micros(sent_at)),

@@ -165,7 +165,7 @@ impl Flow {
             self.congestion.on_acked(Micros(now), &packet);
         }
         self.measure(now - largest_sent_at);
-        let lost = self.lose(now, largest);
+        self.lose(now, largest);
         self.congestion.on_ack_end(
             Micros(now),
             &AckEnd {
@@ -174,13 +174,12 @@ impl Flow {
                 rtt_smoothed: self.rtt_smoothed,
                 in_flight: self.in_flight,
                 largest_acked_sent_at: Micros(largest_sent_at),
-                newly_lost_bytes: lost,
             },
         );
     }
 
     /// Three packets after it arrived: it did not (RFC 9002 section 6.1.1).
-    fn lose(&mut self, now: u64, largest: u64) -> u64 {
+    fn lose(&mut self, now: u64, largest: u64) {
         let (mut bytes, mut from, mut last, mut span) = (0, None, 0, 0);
         while self.first + 3 <= largest {
             let sent = self.sent.pop_front().unwrap();
@@ -199,12 +198,10 @@ impl Flow {
             let lost = Lost {
                 bytes,
                 largest_lost_sent_at: Micros(last),
-                in_flight: self.in_flight,
                 persistent: span > 3 * self.probe_timeout(),
             };
             self.congestion.on_lost(Micros(now), &lost);
         }
-        bytes
     }
 
     /// How many packets leave now.

@@ -3,7 +3,7 @@
 //! Invariant: however many answers come, INITs are sent at most twice as often as without any.
 
 use super::{Agreed, Cookie, Init, Limits, PROOF_BYTES, Response, VERSION, Versions, session_id};
-use crate::packet::{INIT_BYTES, Kind, kind_of};
+use crate::packet::{INIT_BYTES, Kind, Mode, kind_of};
 use crate::time::Micros;
 use seaprox::fail::FailReason;
 
@@ -102,7 +102,7 @@ impl Initiator {
         if self.is_over || self.sends == 0 {
             return Heard::Ignored;
         }
-        let heard = match kind_of(datagram) {
+        let heard = match kind_of(Mode::Insecure, datagram) {
             Some(Kind::Response) => self.response(now, datagram),
             Some(Kind::Cookie) => self.cookie(now, datagram),
             Some(Kind::Versions) => self.versions(datagram),

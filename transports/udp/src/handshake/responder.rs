@@ -7,6 +7,7 @@
 use super::{
     Agreed, Cookie, Init, Limits, PROOF_BYTES, Response, VERSION, Versions, put, session_id,
 };
+use crate::flood::Rate;
 use crate::packet::RESPONSE_BYTES;
 use crate::time::Micros;
 use arrayvec::ArrayVec;
@@ -16,12 +17,6 @@ use siphasher::sip128::SipHasher24;
 
 /// What goes back to where an INIT came from; never longer than that was.
 pub type Answer = ArrayVec<u8, RESPONSE_BYTES>;
-
-/// So many INITs a second are answered without a proof of their address.
-const INITS_A_SECOND: u64 = 16;
-
-const SECOND_MICROS: u64 = 1_000_000;
-const INIT_MICROS: u64 = SECOND_MICROS / INITS_A_SECOND;
 
 /// Proofs are made anew this often, and hold for one to two times as long.
 const PROOF_MICROS: u64 = 8_000_000;
@@ -54,8 +49,7 @@ pub struct Responder<const RECENT: usize> {
     recent: [Option<Accepted>; RECENT],
     /// The place that is taken next if none is vacant: the oldest.
     next: usize,
-    /// When all INITs so far would have come at the greatest rate that is no flood.
-    even_at: Micros,
+    rate: Rate,
 }
 
 impl<const RECENT: usize> Responder<RECENT> {
@@ -63,7 +57,7 @@ impl<const RECENT: usize> Responder<RECENT> {
     #[must_use]
     pub const fn new(secret: [u8; 16], limits: Limits) -> Self {
         const { assert!(RECENT > 0) };
-        Responder { secret, limits, recent: [None; RECENT], next: 0, even_at: Micros(0) }
+        Responder { secret, limits, recent: [None; RECENT], next: 0, rate: Rate::NEW }
     }
 
     /// A datagram that may be an INIT came. `vacancy`: whether there is room for a link, or why there
@@ -77,7 +71,7 @@ impl<const RECENT: usize> Responder<RECENT> {
         vacancy: Result<(), FailReason>,
     ) -> Verdict {
         let Some(init) = Init::decode(datagram) else { return Verdict::Ignore };
-        let is_flood = self.count(now);
+        let is_flood = self.rate.count(now);
         if let Some(accepted) = self.find(&init) {
             // The RESPONSE was lost, or is still on its way.
             return Verdict::Reply(self.response(&init, Ok(accepted.own_index)));
@@ -130,14 +124,6 @@ impl<const RECENT: usize> Responder<RECENT> {
         for place in &mut self.recent {
             let _ = place.take_if(is_its);
         }
-    }
-
-    /// Counts an INIT, and says whether more than [`INITS_A_SECOND`] came lately.
-    fn count(&mut self, now: Micros) -> bool {
-        let even_at = self.even_at.max(now).after(INIT_MICROS);
-        // A flood is over at most a second after its end, however great it was.
-        self.even_at = even_at.min(now.after(2 * SECOND_MICROS));
-        self.even_at > now.after(SECOND_MICROS)
     }
 
     fn find(&self, init: &Init) -> Option<&Accepted> {

@@ -1,9 +1,14 @@
 use super::*;
-use crate::packet::{index_of, kind_of};
+use crate::packet::{self, Mode, index_of};
 use crate::time::Micros;
 use core::net::SocketAddr;
 use proptest::prelude::*;
 use std::vec::Vec;
+
+/// The kind of a datagram that is of links without keys.
+fn kind_of(datagram: &[u8]) -> Option<Kind> {
+    packet::kind_of(Mode::Insecure, datagram)
+}
 
 const MS: u64 = 1_000;
 const NONCE: u64 = 0x0102_0304_0506_0708;
@@ -251,7 +256,7 @@ fn answers_to_others_are_ignored() {
         Response { nonce: NONCE + 1, ..good }.encode(),
         Response { version: 2, ..good }.encode(),
         Response { limits: short, ..good }.encode(),
-        Response { limits: Limits { window: 0, ..THERE }, ..good }.encode(),
+        Response { limits: Limits { window: 255, ..THERE }, ..good }.encode(),
         Response { nonce: 0, refused: Some(FailReason::Shutdown), ..good }.encode(),
     ] {
         assert_eq!(asking.hear(Micros(1), &answer), Heard::Ignored);

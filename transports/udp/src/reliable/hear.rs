@@ -6,27 +6,29 @@ use crate::ack::{ACK_DELAY_MICROS, Ack, Arrival};
 use crate::congestion::{AckEnd, AckedPacket, Lost};
 use crate::join::Join;
 use crate::packet::{self, Own, PAD, Parts};
-use crate::seal::Seal;
+use crate::slots::MESSAGES_BYTES_MAX;
 use crate::socket::Path;
 use crate::time::Micros;
+use seaprox_noise::keyring::Opened;
 
 /// The peer broke the rules: the link is to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken;
 
-impl<S: Seal> Reliable<'_, S> {
+impl Reliable<'_> {
     /// Whether another datagram can be heard before [`Reliable::handled`] is said.
-    pub fn can_hear(&self) -> bool {
+    pub(crate) fn can_hear(&self) -> bool {
         !self.pending.is_full()
     }
 
-    /// Takes in one datagram that was sent to this link; messages for the link are added to `join`, which
-    /// must have room for all of it. What was not the peer's, or is not whole, or came before, changes
-    /// nothing. O(bytes).
+    /// Takes in one datagram that was sent to this link; messages for the link are added to `join`. What
+    /// was not the peer's, or is not whole, or longer than it may be, or came before, changes nothing;
+    /// neither does what there is no room for, and comes again: none is missing while `join` has
+    /// [`MESSAGES_BYTES_MAX`] and [`Reliable::can_hear`] says so. O(bytes).
     ///
     /// # Errors
     /// See [`Broken`].
-    pub fn hear(
+    pub(crate) fn hear(
         &mut self,
         datagram: &mut [u8],
         is_ce: bool,
@@ -34,18 +36,31 @@ impl<S: Seal> Reliable<'_, S> {
         now: Micros,
         join: &mut Join<'_>,
     ) -> Result<(), Broken> {
-        let Some(Parts { header, head, body, tag }) = packet::take_apart(datagram) else {
+        let parts = packet::take_apart(datagram);
+        let is_ours = |parts: &Parts<'_>| parts.header.mode == self.seal.mode();
+        let Some(Parts { header, head, body, tag }) = parts.filter(is_ours) else {
             self.counters.corrupt += 1;
             return Ok(());
         };
+        // A body becomes no longer by being joined to what is there.
+        let has_room = !self.pending.is_full() && body.len() <= join.room();
+        if body.len() > MESSAGES_BYTES_MAX || !has_room {
+            return Ok(());
+        }
         let number = header.number;
+        // Keys know which numbers have opened, and open none twice. That is not the same: what the link had
+        // no room for has opened and did not arrive, and nobody may send it again to seem to be elsewhere.
+        // Neither costs a hundredth of opening.
         if self.received.look(number) != Arrival::New {
             self.counters.duplicates += 1;
             return Ok(());
         }
-        if !self.seal.open(number, head, body, tag) {
-            self.counters.corrupt += 1;
-            return Ok(());
+        match self.seal.open(now, header.key_slot, number, head, body, tag) {
+            Opened::No => {
+                self.counters.corrupt += 1;
+                return Ok(());
+            }
+            Opened::Yes | Opened::Confirmed => {}
         }
         self.counters.received += 1;
         if self.received.largest().is_none_or(|largest| number > largest) {
@@ -95,7 +110,7 @@ impl<S: Seal> Reliable<'_, S> {
     }
 
     /// The link has taken what was heard since the last time, or has not: then it is to come again.
-    pub fn handled(&mut self, kept: bool, now: Micros) {
+    pub(crate) fn handled(&mut self, kept: bool, now: Micros) {
         for pending in self.pending.drain(..) {
             if kept || !pending.is_eliciting {
                 self.received.insert(pending.number, now, pending.is_eliciting, pending.is_ce);
@@ -108,7 +123,7 @@ impl<S: Seal> Reliable<'_, S> {
             return Err(Broken);
         }
         let Reliable { sent, slots, congestion, search, counters, received, .. } = self;
-        let mut newest = None;
+        let (mut newest, mut is_longer) = (None, false);
         for range in ack.ascending() {
             let each = |number, record: &crate::sent::Record, is_late: bool| {
                 slots.acknowledge(record.ticket);
@@ -128,7 +143,7 @@ impl<S: Seal> Reliable<'_, S> {
                 congestion.on_acked(now, &AckedPacket { bytes, sent_at, stamp: record.stamp });
                 search.on_acked(now, number, record.bytes);
                 if record.is_probe {
-                    search.on_probe_acked(now, number);
+                    is_longer |= search.on_probe_acked(now, number);
                 }
             };
             sent.acknowledge(*range.start(), *range.end(), each).map_err(|_| Broken)?;
@@ -141,11 +156,12 @@ impl<S: Seal> Reliable<'_, S> {
             latest = Some(self.rtt.latest);
         }
         self.probed = 0;
-        if ack.ce_count != self.ce_count {
+        // The count wraps; an ACK that was overtaken says an older one.
+        if ack.ce_count.wrapping_sub(self.ce_count) as i16 > 0 {
             self.ce_count = ack.ce_count;
             self.congestion.on_ce(now, sent_at);
         }
-        let newly_lost_bytes = self.detect_lost(now);
+        self.detect_lost(now);
         self.congestion.on_ack_end(
             now,
             &AckEnd {
@@ -154,15 +170,16 @@ impl<S: Seal> Reliable<'_, S> {
                 rtt_smoothed: self.rtt.smoothed,
                 in_flight: self.sent.in_flight_bytes(),
                 largest_acked_sent_at: sent_at,
-                newly_lost_bytes,
             },
         );
-        self.note_datagram_bytes();
+        if is_longer {
+            self.note_datagram_bytes();
+        }
         Ok(())
     }
 
-    /// Finds out what is lost, and gives how many bytes that is, probes of the path's width left out.
-    pub(super) fn detect_lost(&mut self, now: Micros) -> u64 {
+    /// Finds out what is lost, and tells the controller, but of probes of the path's width.
+    pub(super) fn detect_lost(&mut self, now: Micros) {
         let Reliable { sent, slots, search, counters, .. } = self;
         let (mut bytes, mut last, mut previous, mut is_shorter) = (0, now, u64::MAX, false);
         // When the first of those was sent that were lost without a gap, and the longest such time.
@@ -186,17 +203,12 @@ impl<S: Seal> Reliable<'_, S> {
         if bytes > 0 {
             // RFC 9002 section 7.6.1.
             let timeout = self.rtt.probe_timeout(ACK_DELAY_MICROS, false);
-            let lost = Lost {
-                bytes,
-                largest_lost_sent_at: last,
-                in_flight: self.sent.in_flight_bytes(),
-                persistent: longest > 3 * timeout,
-            };
+            let lost =
+                Lost { bytes, largest_lost_sent_at: last, persistent: longest > 3 * timeout };
             self.congestion.on_lost(now, &lost);
         }
         if is_shorter {
             self.note_datagram_bytes();
         }
-        bytes
     }
 }

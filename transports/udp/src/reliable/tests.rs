@@ -1,8 +1,12 @@
 //! Two ends and a path between them that loses, delays, repeats and breaks, on a fake clock.
 
+mod edges;
+
 use super::*;
 use crate::join::Join;
+use crate::packet::HEADER_BYTES;
 use crate::seal::Checksum;
+use crate::slots::DATAGRAM_BYTES_MAX;
 use core::net::{Ipv4Addr, SocketAddr};
 use seaprox_proto::message::{Message, Piece};
 use std::boxed::Box;
@@ -11,18 +15,44 @@ use std::vec::Vec;
 
 const SLOTS: usize = 256;
 
+const CHECKSUM: Checksum = Checksum::new(9);
+const SEALING: Sealing = Sealing::Checksum(CHECKSUM);
+
 fn address(port: u16) -> Path {
     SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port).into()
 }
 
 struct End {
-    reliable: Reliable<'static, Checksum>,
+    reliable: Link,
     here: Path,
     /// The PINGs and bytes of DATA that came, and how many came again.
     pings: BTreeSet<u64>,
     /// By offset; `None`: has not come.
     bytes: Vec<Option<u8>>,
     again: u32,
+    /// Datagrams it has sent, as they are counted here.
+    emitted: u64,
+}
+
+type Link = Reliable<'static>;
+
+/// The header of a datagram to the first end.
+fn head(number: u64) -> [u8; HEADER_BYTES] {
+    let mode = crate::packet::Mode::Insecure;
+    crate::packet::Header { mode, key_slot: 0, number, receiver: 2 }.encode()
+}
+
+/// The next datagram that an end sends now, and where to.
+fn emit(link: &mut Link, now: Micros) -> Option<(Path, Vec<u8>)> {
+    written(|out| link.emit(now, out))
+}
+
+/// Likewise, if it is no other that is asked for.
+fn written(
+    emit: impl FnOnce(&mut [u8; DATAGRAM_BYTES_MAX]) -> Option<Emitted>,
+) -> Option<(Path, Vec<u8>)> {
+    let mut out = [0xff; DATAGRAM_BYTES_MAX];
+    emit(&mut out).map(|emitted| (emitted.to(), out[..emitted.bytes()].to_vec()))
 }
 
 /// What the path does, in 1/1000 of datagrams.
@@ -51,20 +81,26 @@ struct Pair {
 
 impl Pair {
     fn new(weather: Weather, algorithm: Algorithm, seed: u64) -> Pair {
+        Pair::agreed(weather, seed, |peer| Terms {
+            peer_index: u32::from(peer),
+            path: address(peer),
+            peer: Limits::OWN,
+            rtt_micros: None,
+            flight_bytes_max: 1 << 20,
+            algorithm,
+            random: seed,
+        })
+    }
+
+    /// On other terms; they are made of the peer's port.
+    fn agreed(weather: Weather, seed: u64, terms: impl Fn(u16) -> Terms) -> Pair {
         let end = |at: u16, peer: u16| {
             let memory = Box::leak(Box::new(Memory::<SLOTS, 1024>::new()));
-            let terms = Terms {
-                peer_index: u32::from(peer),
-                path: address(peer),
-                datagram_bytes_max: 1472,
-                flight_bytes_max: 1 << 20,
-                algorithm,
-                random: seed,
-            };
+            let terms = terms(peer);
             let now = Micros(1_000_000);
-            let reliable = Reliable::new(memory.slices(), Checksum::new(9), &terms, now);
+            let reliable = Reliable::new(memory.parts().slices, SEALING, &terms, now);
             let here = address(at);
-            End { reliable, here, pings: BTreeSet::new(), bytes: Vec::new(), again: 0 }
+            End { reliable, here, pings: BTreeSet::new(), bytes: Vec::new(), again: 0, emitted: 0 }
         };
         Pair {
             ends: [end(1, 2), end(2, 1)],
@@ -86,18 +122,14 @@ impl Pair {
         loop {
             let now = self.now;
             let end = &mut self.ends[at].reliable;
-            let emitted = match end.emit(now) {
-                Some(emitted) => emitted,
-                None if is_end_of_turn => match end.emit_acknowledgement(now) {
-                    Some(emitted) => emitted,
-                    None => break,
-                },
-                None => break,
+            let emitted = match emit(end, now) {
+                None if is_end_of_turn => written(|out| end.emit_acknowledgement(now, out)),
+                emitted => emitted,
             };
-            let bytes = end.datagram(&emitted).to_vec();
-            let to = usize::from(end.destination(&emitted).peer.port() == 2);
+            let Some((to, bytes)) = emitted else { break };
+            let to = usize::from(to.peer.port() == 2);
             let here = self.ends[at].here;
-            assert_eq!(bytes.len(), emitted.bytes());
+            self.ends[at].emitted += 1;
             let weather = self.weather;
             let copies = 1 + u64::from(self.draw(1000) < weather.repeat);
             for _ in 0..copies {
@@ -114,7 +146,9 @@ impl Pair {
                 self.flying.insert((self.now.after(delay), self.sent), (to, here, bytes));
             }
         }
-        self.ends[at].reliable.note_idle();
+        if is_end_of_turn {
+            self.ends[at].reliable.note_idle();
+        }
         if self.draw(64) == 0 {
             self.ends[at].reliable.invariants();
         }
@@ -170,6 +204,13 @@ impl Pair {
             self.ends[at].reliable.is_open(now);
         }
         true
+    }
+
+    /// Each hears of the other, and finds out how long datagrams may be.
+    fn meet(&mut self) {
+        self.ends.iter_mut().for_each(|end| end.reliable.ask());
+        self.run_until(Micros(2_000_000));
+        self.ends.iter_mut().for_each(|end| end.reliable.counters.probes = 0);
     }
 
     fn run_until(&mut self, at: Micros) {
@@ -285,7 +326,7 @@ fn a_stream_fills_the_path_and_arrives_whole() {
 #[test]
 fn a_stream_survives_loss_and_a_path_that_becomes_narrow() {
     let mut pair = Pair::new(Weather { loss: 20, ..CALM }, Algorithm::NewReno, 4);
-    pair.run_until(Micros(2_000_000));
+    pair.meet();
     let weather = pair.weather;
     for longest in [1472, 1252, 600] {
         pair.weather = Weather { longest, ..weather };
@@ -300,7 +341,7 @@ fn a_stream_survives_loss_and_a_path_that_becomes_narrow() {
 fn with_every_slot_full_of_long_datagrams_a_narrow_path_is_still_found() {
     for seed in 0..20 {
         let mut pair = Pair::new(CALM, Algorithm::NewReno, seed);
-        pair.run_until(Micros(2_000_000));
+        pair.meet();
         let mut pushed = 0u64;
         while pair.ends[0].reliable.push(&pings(pushed * 119..pushed * 119 + 119)).is_ok() {
             pushed += 1;
@@ -321,7 +362,7 @@ fn with_every_slot_full_of_long_datagrams_a_narrow_path_is_still_found() {
 #[test]
 fn a_lost_request_costs_milliseconds_not_a_round_trip() {
     let mut pair = Pair::new(CALM, Algorithm::Cubic, 5);
-    pair.run_until(Micros(2_000_000));
+    pair.meet();
     pair.ends[0].reliable.push(&pings(0..1)).unwrap();
     pair.send(0, true);
     pair.run_until(Micros(3_000_000));
@@ -342,7 +383,7 @@ fn a_lost_request_costs_milliseconds_not_a_round_trip() {
 #[test]
 fn of_a_few_small_packets_each_is_sent_once_more_and_no_oftener() {
     let mut pair = Pair::new(CALM, Algorithm::Cubic, 5);
-    pair.run_until(Micros(2_000_000));
+    pair.meet();
     for value in 0..5 {
         pair.ends[0].reliable.push(&pings(value..value + 1)).unwrap();
         pair.send(0, true);
@@ -355,7 +396,7 @@ fn of_a_few_small_packets_each_is_sent_once_more_and_no_oftener() {
 #[test]
 fn a_copy_leaves_alone_what_was_emitted_and_waits_for_the_socket() {
     let mut pair = Pair::new(CALM, Algorithm::Cubic, 5);
-    pair.run_until(Micros(2_000_000));
+    pair.meet();
     // The first carries an acknowledgement, the copy does not.
     pair.ends[1].reliable.push(&pings(7..8)).unwrap();
     pair.send(1, true);
@@ -363,13 +404,12 @@ fn a_copy_leaves_alone_what_was_emitted_and_waits_for_the_socket() {
     let now = pair.now;
     let end = &mut pair.ends[0].reliable;
     end.push(&pings(0..1)).unwrap();
-    let first = end.emit(now).unwrap();
+    let (_, first) = emit(end, now).unwrap();
     let later = now.after(COPY_AFTER_MICROS);
     end.handle_timeout(later);
-    let copy = end.emit(later).unwrap();
-    assert_ne!(first.bytes(), copy.bytes());
-    let both = [first, copy].map(|emitted| end.datagram(&emitted).to_vec());
-    for bytes in both {
+    let (_, copy) = emit(end, later).unwrap();
+    assert_ne!(first.len(), copy.len());
+    for bytes in [first, copy] {
         pair.hear(1, address(1), bytes, true);
     }
     assert_eq!(pair.ends[1].reliable.counters().corrupt, 0);
@@ -378,7 +418,7 @@ fn a_copy_leaves_alone_what_was_emitted_and_waits_for_the_socket() {
 #[test]
 fn a_message_as_long_as_the_window_fills_whole_datagrams() {
     let mut pair = Pair::new(CALM, Algorithm::Cubic, 5);
-    pair.run_until(Micros(2_000_000));
+    pair.meet();
     let now = pair.now;
     let end = &mut pair.ends[0].reliable;
     let window = end.window(now);
@@ -386,7 +426,7 @@ fn a_message_as_long_as_the_window_fills_whole_datagrams() {
     let mut message = std::vec![1, 2, bytes as u8, (bytes >> 8) as u8, 7, 0, 0, 0];
     message.resize(window, 0);
     end.push(&message).unwrap();
-    let sent: Vec<usize> = core::iter::from_fn(|| end.emit(now)).map(|e| e.bytes()).collect();
+    let sent: Vec<usize> = core::iter::from_fn(|| emit(end, now)).map(|(_, e)| e.len()).collect();
     assert!(sent.len() > 1 && sent.iter().all(|&bytes| bytes == 1472), "{sent:?}");
 }
 
@@ -410,6 +450,24 @@ fn a_dark_path_is_asked_again_and_again_and_found() {
     assert!(pair.now.since(back) <= PROBE_MICROS_MAX + CALM.delay);
 }
 
+/// An end that mostly hears: what it says is credit now and then, while its peer's bytes fill the queue
+/// that its own few go through.
+#[test]
+fn the_path_is_not_taken_for_slow_because_little_was_said() {
+    let mut pair = Pair::new(CALM, Algorithm::Bbr, 11);
+    pair.stream(2_000_000);
+    let before = pair.ends[0].reliable.pacing_rate();
+    assert!(before > 5_000_000, "{before} bytes/s");
+    pair.weather.delay = 3 * CALM.delay;
+    for value in 0..400 {
+        pair.ends[0].reliable.push(&pings(value..value + 1)).unwrap();
+        pair.send(0, true);
+        pair.run_until(pair.now.after(5_000));
+    }
+    let after = pair.ends[0].reliable.pacing_rate();
+    assert!(after > before / 4, "{before} bytes/s became {after}");
+}
+
 #[test]
 fn the_peer_may_be_somewhere_else() {
     let mut pair = Pair::new(CALM, Algorithm::Cubic, 7);
@@ -431,9 +489,9 @@ fn what_was_never_sent_is_not_acknowledged() {
     let mut other = Received::new();
     other.insert(1_000_000, Micros(5), true, false);
     let bytes = other.emit(Micros(5), &mut out[12..]);
-    let header = crate::packet::Header { key_slot: 0, number: 0, receiver: 2 }.encode();
+    let header = head(0);
     out[..12].copy_from_slice(&header);
-    let tag = Checksum::new(9).seal(0, &header, &mut out[12..12 + bytes].to_vec());
+    let tag = CHECKSUM.tag(0, &header, &out[12..12 + bytes]);
     out[12 + bytes..28 + bytes].copy_from_slice(&tag);
     let mut joined = [0; 2000];
     let mut join = Join::new(&mut joined);
