@@ -4,11 +4,15 @@ use crate::is_one_line;
 use seaprox::time::DURATION_MILLIS_MAX;
 use seaprox_cli::allow::PATTERNS_MAX;
 use seaprox_cli::args::{
-    Answer, Ask, Bounds, Command, Common, EgressConfig, IngressConfig, LISTENS_MAX, SERVICES_MAX,
-    TARGETS_MAX, WhenFull, parse,
+    Answer, Ask, Bounds, Command, Common, DirectConfig, EgressConfig, Handshakes, IngressConfig,
+    LISTENS_MAX, SERVICES_MAX, TARGETS_MAX, WhenFull, parse,
 };
 use seaprox_cli::duration::Span;
-use seaprox_cli::endpoint::{Link, Listen, Target};
+use seaprox_cli::endpoint::{Entrance, Link, Listen, Target};
+use seaprox_cli::keys::Protection;
+use seaprox_cli::talk::Talk;
+use seaprox_cli::user::User;
+use seaprox_udp::congestion::Algorithm;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
@@ -20,15 +24,36 @@ pub fn arguments(bytes: &[u8]) {
     let arguments = bytes.split(|&byte| byte == 0).map(|a| OsString::from_vec(a.into()));
     match parse([OsString::from("seaprox")].into_iter().chain(arguments), BOUNDS) {
         Ok(Command::Limits { socket_buffer_bytes }) => check_buffer(socket_buffer_bytes),
+        // Told by its name, and nothing else.
+        Ok(Command::Key(_)) => {}
         Ok(command) => {
             check(&command);
-            assert_eq!(parse(written(&command), BOUNDS), Ok(command));
+            if has_plain_user(&command) {
+                assert_eq!(parse(written(&command), BOUNDS), Ok(command));
+            }
         }
         Err(Answer::Say(text)) => {
             assert!(text.ends_with('\n') && text.lines().all(|l| l.is_empty() || is_one_line(l)));
         }
         Err(Answer::Refuse(line)) => assert!(is_one_line(&line), "{line:?}"),
     }
+}
+
+/// Whether a user that was given is shown as it was: other bytes than text are not, and long names
+/// neither.
+fn has_plain_user(command: &Command) -> bool {
+    let user = match command {
+        Command::Static(config) => &config.common.user,
+        Command::Direct(config) => &config.common.user,
+        Command::Ingress(config) => &config.common.user,
+        Command::Egress(config) => &config.common.user,
+        Command::Key(_) | Command::Limits { .. } => &None,
+    };
+    user.as_ref().is_none_or(|user| {
+        let shown = user.to_string();
+        assert!(is_one_line(&shown), "{shown:?}");
+        User::parse(shown.as_bytes()).as_ref() == Ok(user)
+    })
 }
 
 /// What the rest of the program relies on.
@@ -38,8 +63,19 @@ fn check(command: &Command) {
             assert!((1..=TARGETS_MAX).contains(&config.targets.len()), "{config:?}");
             check_common(&config.common);
         }
+        Command::Direct(config) => {
+            assert_ne!(config.talk, Talk::Plain);
+            // Who can connect from elsewhere has a password, or may not go everywhere.
+            let patterns = config.allowed.patterns().len();
+            assert!((1..=PATTERNS_MAX).contains(&patterns), "{config:?}");
+            check_handshakes(&config.handshakes);
+            check_common(&config.common);
+        }
         Command::Ingress(config) => {
-            assert!((1..=LISTENS_MAX).contains(&config.listens.len()), "{config:?}");
+            assert!((1..=LISTENS_MAX).contains(&config.entrances.len()), "{config:?}");
+            let talks = config.entrances.iter().any(|entrance| entrance.talk != Talk::Plain);
+            assert_eq!(config.handshakes.is_some(), talks, "{config:?}");
+            config.handshakes.iter().for_each(check_handshakes);
             assert_eq!(config.link.check_peer(), Ok(()));
             assert!(!matches!(config.ask, Ask::Target(Target::Unix(_))), "{config:?}");
             assert_ne!(config.sctp_udp_port, Some(0));
@@ -55,8 +91,12 @@ fn check(command: &Command) {
             assert!(all <= 128 && patterns <= PATTERNS_MAX && all + patterns > 0, "{config:?}");
             check_common(&config.common);
         }
-        Command::Limits { .. } => unreachable!("looked at by the caller"),
+        Command::Key(_) | Command::Limits { .. } => unreachable!("looked at by the caller"),
     }
+}
+
+fn check_handshakes(handshakes: &Handshakes) {
+    assert!((1..=DURATION_MILLIS_MAX).contains(&handshakes.timeout_millis), "{handshakes:?}");
 }
 
 fn check_common(common: &Common) {
@@ -86,8 +126,12 @@ fn written(command: &Command) -> Vec<OsString> {
             let targets = config.targets.iter().map(target);
             ("static", &config.common, own, positional.chain(targets).collect())
         }
+        Command::Direct(config) => {
+            let name = if config.talk == Talk::Socks5 { "socks5" } else { "http" };
+            (name, &config.common, of_direct(config), vec![listen(&config.listen)])
+        }
         Command::Ingress(config) => {
-            let positional = config.listens.iter().map(listen).chain([link(&config.link)]);
+            let positional = config.entrances.iter().map(entrance).chain([link(&config.link)]);
             ("ingress", &config.common, of_ingress(config), positional.collect())
         }
         Command::Egress(config) => {
@@ -95,7 +139,7 @@ fn written(command: &Command) -> Vec<OsString> {
             let positional: Vec<_> = std::iter::once(link(&config.link)).chain(targets).collect();
             ("egress", &config.common, of_egress(config), positional)
         }
-        Command::Limits { .. } => unreachable!("looked at by the caller"),
+        Command::Key(_) | Command::Limits { .. } => unreachable!("looked at by the caller"),
     };
     let line = ["seaprox", name].map(OsString::from).into_iter();
     line.chain(options(common)).chain(own).chain(["--".into()]).chain(positional).collect()
@@ -113,15 +157,50 @@ fn options(common: &Common) -> Vec<OsString> {
         format!("--drain={}", span(common.drain_millis)),
         format!("--log={}", common.log.name()),
     ];
+    line.extend(common.user.as_ref().map(|user| format!("--user={user}")));
+    line.extend((!common.sandbox).then(|| "--no-sandbox".into()));
     line.extend(common.log_connections.then(|| "--log-connections".into()));
     line.extend(common.socket_buffer_bytes.map(|bytes| format!("--socket-buffer={bytes}")));
     line.into_iter().map(OsString::from).collect()
 }
 
+fn of_direct(config: &DirectConfig) -> Vec<OsString> {
+    let allowed =
+        config.allowed.patterns().iter().map(|pattern| format!("--allow={pattern}").into());
+    let own = of_handshakes(&config.handshakes).into_iter().chain([when_full(config.when_full)]);
+    own.chain(allowed).collect()
+}
+
+fn of_handshakes(handshakes: &Handshakes) -> Vec<OsString> {
+    let timeout = format!("--handshake-timeout={}", span(Some(handshakes.timeout_millis)));
+    let passwords = handshakes.passwords.as_ref();
+    let passwords = passwords.map(|path| option("--passwords=", path.as_os_str().into()));
+    [timeout.into()].into_iter().chain(passwords).collect()
+}
+
+fn protection(protection: &Protection) -> Vec<OsString> {
+    let Protection::Keyed(files) = protection else { return vec!["--insecure".into()] };
+    assert!(!files.peers.is_empty() || files.list.is_some(), "{files:?}");
+    let file = |name, file: &OsString| option(name, file.clone());
+    let psk = files.psk.iter().map(|psk| file("--psk=", psk));
+    let list = files.list.iter().map(|list| file("--peers=", list));
+    let peers = files.peers.iter().map(|peer| format!("--peer={peer}").into());
+    [file("--key=", &files.key)].into_iter().chain(psk).chain(list).chain(peers).collect()
+}
+
+/// Said only of udp.
+fn congestion(of: &Link, congestion: Algorithm) -> Option<OsString> {
+    let is_udp = matches!(of, Link::Udp { .. });
+    is_udp.then(|| format!("--congestion={}", congestion.name()).into())
+}
+
 fn of_ingress(config: &IngressConfig) -> Vec<OsString> {
     let wait = format!("--link-wait={}", span(config.link_wait_millis));
-    let mut line = vec!["--insecure".into(), wait.into(), when_full(config.when_full)];
+    let mut line = vec![wait.into(), when_full(config.when_full)];
+    line.extend(protection(&config.protection));
     line.push(link_timeout(config.link_timeout_millis));
+    line.extend(config.handshakes.iter().flat_map(of_handshakes));
+    line.extend(congestion(&config.link, config.congestion));
     line.extend(config.sctp_udp_port.map(|port| format!("--sctp-udp-port={port}").into()));
     match &config.ask {
         Ask::Own => {}
@@ -139,8 +218,10 @@ fn of_egress(config: &EgressConfig) -> Vec<OsString> {
     });
     let allowed =
         config.allowed.patterns().iter().map(|pattern| format!("--allow={pattern}").into());
-    let own = ["--insecure".into(), link_timeout(config.link_timeout_millis)];
-    own.into_iter().chain(services).chain(allowed).collect()
+    let own = [link_timeout(config.link_timeout_millis)];
+    let own = protection(&config.protection).into_iter().chain(own);
+    let congestion = congestion(&config.link, config.congestion);
+    own.chain(congestion).chain(services).chain(allowed).collect()
 }
 
 fn link_timeout(millis: u32) -> OsString {
@@ -166,6 +247,13 @@ fn listen(listen: &Listen) -> OsString {
     match listen {
         Listen::Unix(path) => path_of("unix:", path.as_bytes()),
         listen => listen.to_string().into(),
+    }
+}
+
+fn entrance(entrance: &Entrance) -> OsString {
+    match entrance.talk {
+        Talk::Plain => listen(&entrance.listen),
+        talk => option(&format!("{talk}:"), listen(&entrance.listen)),
     }
 }
 

@@ -13,6 +13,10 @@ mod bytes;
 mod completion;
 mod datagram;
 mod endpoint;
+mod noise_handshake;
+mod noise_keys;
+mod proxy_type;
+mod sealed;
 mod session;
 mod table;
 mod udp_link;
@@ -23,6 +27,10 @@ pub use arguments::{arguments, duration};
 pub use completion::completion;
 pub use datagram::{acknowledgement, datagram};
 pub use endpoint::{link, listen, target};
+pub use noise_handshake::noise_handshake;
+pub use noise_keys::noise_keys;
+pub use proxy_type::{http_connect, socks5};
+pub use sealed::sealed;
 pub use session::session;
 pub use table::table;
 pub use udp_link::udp_link;
@@ -78,6 +86,7 @@ mod tests {
 
     replayed! {
         listen target link allow arguments duration completion table message demarcator session
-        datagram acknowledgement udp_link
+        datagram acknowledgement udp_link noise_handshake noise_keys sealed
+        socks5 http_connect
     }
 }

@@ -1,12 +1,19 @@
-//! One end of a link over udp, as its egress has it, and a peer who has the right checksum and says
-//! anything at all between what an honest one would.
+//! One end of a link over udp, as its egress has it, and a peer who has the right checksum, or the keys,
+//! and says anything at all between what an honest one would.
 
 use crate::bytes::Bytes;
+use seaprox::address::Address;
 use seaprox::fail::FailReason;
 use seaprox::side::{Handle, SideKey};
 use seaprox::sys::{Errno, RawFd, Ready};
 use seaprox::time::Instant;
 use seaprox::transport::{Lent, Room};
+use seaprox_noise::aead::{Algorithm, TAG_BYTES};
+use seaprox_noise::agreed::Terms;
+use seaprox_noise::initiator::{self, Clock, Ends, Initiator, Purpose};
+use seaprox_noise::keyring::{Keyring, Opened};
+use seaprox_noise::keys::{Identity, Psk, Secret};
+use seaprox_noise::peers::Peers;
 use seaprox_proto::carrier::{Bounds, Carrier, Received};
 use seaprox_proto::link::{Link, LinkMemory, Told};
 use seaprox_proto::message::{ChannelId, Hello, Message, Target};
@@ -16,16 +23,19 @@ use seaprox_udp::ack;
 use seaprox_udp::carrier::{Options, Udp};
 use seaprox_udp::handshake::{Init, Limits, Response, session_id};
 use seaprox_udp::hub::{Hub, Numbering, Wire};
-use seaprox_udp::listener::Listener;
-use seaprox_udp::packet::{self, Header, Kind, Own, PAD, kind_of};
+use seaprox_udp::keyed::{CARRIER, Keyed, Protection};
+use seaprox_udp::knocks::Knocks;
+use seaprox_udp::listener::{Admitted, Listener};
+use seaprox_udp::packet::{self, Header, Kind, Mode, Own, PAD, kind_of};
 use seaprox_udp::reliable::Memory;
-use seaprox_udp::seal::{Checksum, Seal};
+use seaprox_udp::seal::Checksum;
 use seaprox_udp::socket::{Datagrams, Path, RECEIVE_BYTES};
 use seaprox_udp::time::Micros;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 
 /// Datagrams that one act may cause, at most: more is a loop.
 const CAUSED_MAX: usize = 2000;
@@ -43,6 +53,10 @@ struct LineEnd<'l>(&'l Line);
 impl Wire for LineEnd<'_> {
     fn now(&self) -> Micros {
         Micros(self.0.now.get())
+    }
+
+    fn wall_micros(&self) -> u64 {
+        self.0.now.get()
     }
 
     fn fd(&self) -> RawFd {
@@ -129,9 +143,61 @@ fn address(port: u8) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1], 1000 + u16::from(port)))
 }
 
+/// The end, and the peer.
+static KEYS: LazyLock<[Identity; 2]> =
+    LazyLock::new(|| [1, 2].map(|number| Identity::new(Secret::from_random([number; 32]))));
+
+fn known(own: &Identity, other: &Identity) -> seaprox_noise::keys::Peer {
+    seaprox_noise::keys::Peer::new(own, other.public(), Psk::NONE).expect("they are two")
+}
+
+/// What the peer seals its packets with.
+enum Seal {
+    Checksum(Checksum),
+    Keys(Box<Keyring>),
+}
+
+impl Seal {
+    fn mode(&self) -> Mode {
+        if matches!(self, Seal::Keys(_)) { Mode::Keyed } else { Mode::Insecure }
+    }
+
+    /// A datagram with these messages. Without keys that may still seal, one that does not open.
+    fn datagram(&mut self, now: u64, number: u64, receiver: u32, messages: &[u8]) -> Vec<u8> {
+        let key_slot = match self {
+            Seal::Checksum(_) => 0,
+            Seal::Keys(keys) => keys.slot(now).unwrap_or(0),
+        };
+        let header = Header { mode: self.mode(), key_slot, number, receiver }.encode();
+        let mut body = messages.to_vec();
+        let tag = match self {
+            Seal::Checksum(checksum) => checksum.tag(number, &header, &body),
+            Seal::Keys(keys) => {
+                keys.seal(now, number, &header, &mut body).unwrap_or([0; TAG_BYTES])
+            }
+        };
+        [&header[..], &body, &tag].concat()
+    }
+
+    /// The end sealed this.
+    fn check(&mut self, now: u64, parts: &mut packet::Parts<'_>) {
+        let number = parts.header.number;
+        let is_right = match self {
+            Seal::Checksum(checksum) => checksum.tag(number, parts.head, parts.body) == *parts.tag,
+            Seal::Keys(keys) => {
+                let slot = parts.header.key_slot;
+                keys.open(now, slot, number, parts.head, parts.body, parts.tag) != Opened::No
+            }
+        };
+        assert!(is_right, "a wrong tag");
+    }
+}
+
 /// Whatever a peer says that has the right checksum: nothing panics or goes on for ever, invariants hold,
 /// what was not received is not acknowledged, and the memory of a link that is over is another's.
 pub fn udp_link(bytes: &[u8]) {
+    // The last byte, so that what comes before means the same with keys.
+    let is_keyed = bytes.last().is_some_and(|last| last & 1 == 1);
     let mut bytes = Bytes(bytes);
     let line = Line::default();
     line.now.set(1_000_000);
@@ -140,10 +206,21 @@ pub fn udp_link(bytes: &[u8]) {
     let mut link_memory = Box::new(LinkMemory::<3, 32>::new());
     let numbering = Numbering::Steered { thread: 0, threads: 1 };
     // It borrows from itself; what it holds owns nothing.
-    let hub = ManuallyDrop::new(Hub::new(&mut buffer, numbering, 5));
-    hub.give(memory.slices());
+    let mut peers = ManuallyDrop::new(Peers::<1>::new());
+    peers.add(known(&KEYS[0], &KEYS[1])).expect("there is room");
+    let mut knocks = ManuallyDrop::new(Knocks::new());
+    let (protection, admitted) = match is_keyed {
+        true => {
+            let keyed = Keyed::new(&KEYS[0], [3; 32], Algorithm::Aes128Gcm);
+            let (peers, knocks) = (&mut *peers, &mut *knocks);
+            (Protection::Keyed(keyed), Admitted::Peers { peers, knocks })
+        }
+        false => (Protection::Insecure, Admitted::Anybody { secret: [7; 16] }),
+    };
+    let hub = ManuallyDrop::new(Hub::new(&mut buffer, numbering, 5, protection));
+    hub.give(memory.parts());
     hub.open(LineEnd(&line), false);
-    let mut listener = Listener::new(&hub, [7; 16], Options::USUAL);
+    let mut listener = Listener::new(&hub, admitted, Options::USUAL);
     let config = Config {
         role: Role::Acceptor,
         peer_channels_max: 3,
@@ -152,7 +229,7 @@ pub fn udp_link(bytes: &[u8]) {
         first_offset: 0,
     };
     let mut link = link_memory.link(0, config);
-    let mut peer = Peer::enter(&line, &mut listener, &mut link);
+    let mut peer = Peer::enter(is_keyed, &line, &mut listener, &mut link);
     while !bytes.is_empty() && !link.is_down() {
         peer.act(&mut bytes, &mut link, &mut listener);
         line.is_full.set(false);
@@ -169,7 +246,7 @@ pub fn udp_link(bytes: &[u8]) {
         assert!(waits < 10, "silence does not end it");
     }
     line.now.set(line.now.get() + 60_000_000);
-    Peer::enter(&line, &mut listener, &mut link);
+    Peer::enter(is_keyed, &line, &mut listener, &mut link);
 }
 
 struct Peer<'l> {
@@ -177,7 +254,7 @@ struct Peer<'l> {
     at: SocketAddr,
     index: u32,
     own_index: u32,
-    seal: Checksum,
+    seal: Seal,
     number: u64,
     sent: BTreeSet<u64>,
     /// Of the end's packets the numbers that arrived.
@@ -189,11 +266,37 @@ type FuzzLink<'m, 'l> = Link<'m, Watched<'l>>;
 
 impl<'l> Peer<'l> {
     fn enter(
+        is_keyed: bool,
         line: &'l Line,
         listener: &mut Listener<'l, LineEnd<'l>>,
         link: &mut FuzzLink<'_, 'l>,
     ) -> Peer<'l> {
         let own_index = 5 + line.now.get() as u32;
+        line.from_end.borrow_mut().clear();
+        let mut peer = Peer {
+            line,
+            at: address(0),
+            index: 0,
+            own_index,
+            seal: Seal::Checksum(Checksum::new(0)),
+            number: 0,
+            sent: BTreeSet::new(),
+            heard: ack::Received::new(),
+            channels: Vec::new(),
+        };
+        let (udp, at) = match is_keyed {
+            true => peer.ask_with_keys(listener),
+            false => peer.ask(listener),
+        };
+        let now = Instant::from_millis(line.now.get() / 1000);
+        link.start(Watched(udp), at, now);
+        line.from_end.borrow_mut().clear();
+        peer
+    }
+
+    /// The link is there with the INIT.
+    fn ask(&mut self, listener: &mut Listener<'l, LineEnd<'l>>) -> (Udp<'l, LineEnd<'l>>, Address) {
+        let (line, own_index) = (self.line, self.own_index);
         let nonce = u64::from(own_index) + 1;
         let init = Init {
             version_min: 1,
@@ -203,38 +306,59 @@ impl<'l> Peer<'l> {
             proof: [0; 16],
             limits: LIMITS,
         };
-        line.from_end.borrow_mut().clear();
         line.to_end.borrow_mut().push_back((address(0), init.encode().to_vec()));
-        let (udp, at) = listener.accept(None).expect("there is a vacant link");
+        let accepted = listener.accept(None).expect("there is a vacant link");
         let answers = line.from_end.borrow();
         let index = answers.iter().find_map(|bytes| Response::decode(bytes)).expect("it says so");
-        let index = index.sender;
+        self.index = index.sender;
+        self.seal = Seal::Checksum(Checksum::new(session_id(own_index, self.index, nonce)));
+        accepted
+    }
+
+    /// The link is there with the first packet that opens, and not before.
+    fn ask_with_keys(
+        &mut self,
+        listener: &mut Listener<'l, LineEnd<'l>>,
+    ) -> (Udp<'l, LineEnd<'l>>, Address) {
+        let now = self.line.now.get();
+        let peer = known(&KEYS[1], &KEYS[0]);
+        let ends = Ends { own: &KEYS[1], peer: &peer };
+        let mut parameters = [0; 16];
+        parameters[..4].copy_from_slice(&[0xc0, 0x05, 0x00, 0x40]);
+        let terms = Terms { carrier: CARRIER, parameters, preferred: Algorithm::Aes128Gcm };
+        let (mut clock, drawn) = (Clock::new(), [now as u8; 32]);
+        let mut asking = Initiator::new(self.own_index, Purpose::Link, terms, now);
+        let init = asking.init(ends, &mut clock, now, now, drawn).expect("it is due");
+        let mut to_end = self.line.to_end.borrow_mut();
+        to_end.push_back((address(0), init.to_vec()));
+        // Somebody else's who has not seen the answer, and somebody's who has no keys.
+        let mut stranger = init;
+        stranger[100] ^= 1;
+        to_end.push_back((address(1), stranger.to_vec()));
+        drop(to_end);
+        assert!(listener.accept(None).is_err(), "nothing was shown yet");
+        let answers = self.line.from_end.borrow();
+        assert_eq!(answers.len(), 1);
+        let initiator::Heard::Agreed(agreed) = asking.hear(ends, &mut clock, now, &answers[0])
+        else {
+            panic!("a peer is refused")
+        };
         drop(answers);
-        let now = Instant::from_millis(line.now.get() / 1000);
-        link.start(Watched(udp), at, now);
-        let seal = Checksum::new(session_id(own_index, index, nonce));
-        line.from_end.borrow_mut().clear();
-        Peer {
-            line,
-            at: address(0),
-            index,
-            own_index,
-            seal,
-            number: 0,
-            sent: BTreeSet::new(),
-            heard: ack::Received::new(),
-            channels: Vec::new(),
-        }
+        self.index = agreed.peer_index;
+        let mut keys = Box::new(Keyring::new());
+        keys.install(agreed.keys, now);
+        self.seal = Seal::Keys(keys);
+        self.send(&[packet::PROBE]);
+        listener.accept(None).expect("there is a vacant link")
     }
 
     /// A datagram of the link.
     fn send(&mut self, messages: &[u8]) {
-        let header = Header { key_slot: 0, number: self.number, receiver: self.index }.encode();
-        let mut body = messages[..messages.len().min(1444)].to_vec();
-        let tag = self.seal.seal(self.number, &header, &mut body);
+        let messages = &messages[..messages.len().min(1444)];
+        let now = self.line.now.get();
+        let datagram = self.seal.datagram(now, self.number, self.index, messages);
         self.sent.insert(self.number);
         self.number += 1;
-        let datagram = [&header[..], &body, &tag].concat();
         self.line.to_end.borrow_mut().push_back((self.at, datagram));
     }
 
@@ -379,13 +503,13 @@ impl<'l> Peer<'l> {
         let now = Micros(self.line.now.get());
         for mut datagram in self.line.from_end.borrow_mut().drain(..) {
             assert!(datagram.len() <= 1472);
-            if kind_of(&datagram) != Some(Kind::Data) {
+            if kind_of(self.seal.mode(), &datagram) != Some(Kind::Data) {
                 continue;
             }
-            let parts = packet::take_apart(&mut datagram).expect("it is whole");
+            let mut parts = packet::take_apart(&mut datagram).expect("it is whole");
             assert_eq!(parts.header.receiver, self.own_index);
             let number = parts.header.number;
-            assert!(self.seal.open(number, parts.head, parts.body, parts.tag), "a wrong tag");
+            self.seal.check(now.0, &mut parts);
             let mut rest: &[u8] = parts.body;
             while rest.first().is_some_and(|&kind| kind != PAD) {
                 let length = match Own::parse(rest).expect("its own is well made") {
