@@ -15,7 +15,7 @@ use seaprox_udp::time::Micros;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use xxhash_rust::xxh3::xxh3_128;
+use twox_hash::XxHash3_128;
 
 /// The kind of a datagram of links without keys.
 fn kind_of(bytes: &[u8]) -> Option<Kind> {
@@ -44,7 +44,7 @@ pub fn datagram(bytes: &[u8]) {
     // Nobody finds a sum by chance: the same once more with the right one.
     let mut summed = bytes.to_vec();
     if let Some((front, sum)) = summed.split_last_chunk_mut::<16>() {
-        *sum = xxh3_128(front).to_le_bytes();
+        *sum = XxHash3_128::oneshot(front).to_le_bytes();
         ask(&summed);
         reread(&summed);
     }

@@ -5,7 +5,7 @@
 
 use crate::time::Micros;
 use core::net::IpAddr;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use twox_hash::XxHash3_64;
 
 /// So many INITs a second are answered without a proof of their address; and while more come, so many of
 /// each address that gave one.
@@ -71,10 +71,10 @@ impl Flood {
     /// Of IPv6 whoever has one address has 2^64.
     fn place(&self, from: IpAddr) -> usize {
         let hash = match from.to_canonical() {
-            IpAddr::V4(v4) => xxh3_64_with_seed(&v4.octets(), self.seed),
+            IpAddr::V4(v4) => XxHash3_64::oneshot_with_seed(self.seed, &v4.octets()),
             IpAddr::V6(v6) => {
                 let network = u128::from(v6) >> 64;
-                xxh3_64_with_seed(&network.to_le_bytes(), self.seed)
+                XxHash3_64::oneshot_with_seed(self.seed, &network.to_le_bytes())
             }
         };
         (hash % SOURCES as u64) as usize

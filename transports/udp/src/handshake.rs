@@ -30,7 +30,7 @@ use crate::mtu::LOWEST_BYTES;
 use crate::packet::{COOKIE_BYTES, INIT_BYTES, Kind, Mode, RESPONSE_BYTES, VERSIONS_BYTES};
 use crate::slots::DATAGRAM_BYTES_MAX;
 use seaprox::fail::FailReason;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use twox_hash::{XxHash3_64, XxHash3_128};
 
 /// The version of this transport that is spoken here.
 pub const VERSION: u8 = 1;
@@ -105,7 +105,7 @@ pub fn session_id(initiator_index: u32, responder_index: u32, nonce: u64) -> u64
     put(&mut bytes, 0, &initiator_index.to_le_bytes());
     put(&mut bytes, 4, &responder_index.to_le_bytes());
     put(&mut bytes, 8, &nonce.to_le_bytes());
-    xxh3_64(&bytes)
+    XxHash3_64::oneshot(&bytes)
 }
 
 /// Asks for a link.
@@ -285,7 +285,8 @@ impl Versions {
 fn whole<const N: usize>(datagram: &[u8], kind: Kind) -> Option<&[u8; N]> {
     let bytes: &[u8; N] = datagram.try_into().ok()?;
     let (front, sum) = bytes.split_last_chunk::<SUM_BYTES>()?;
-    let is_whole = front.first() == Some(&first(kind)) && *sum == xxh3_128(front).to_le_bytes();
+    let is_whole =
+        front.first() == Some(&first(kind)) && *sum == XxHash3_128::oneshot(front).to_le_bytes();
     is_whole.then_some(bytes)
 }
 
@@ -295,7 +296,7 @@ const fn first(kind: Kind) -> u8 {
 
 fn put_sum(bytes: &mut [u8]) {
     if let Some((front, sum)) = bytes.split_last_chunk_mut::<SUM_BYTES>() {
-        *sum = xxh3_128(front).to_le_bytes();
+        *sum = XxHash3_128::oneshot(front).to_le_bytes();
     }
 }
 

@@ -8,7 +8,7 @@ use crate::packet::Mode;
 use crate::time::Micros;
 use seaprox_noise::agreed::Keys;
 use seaprox_noise::keyring::{Keyring, Opened};
-use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
+use twox_hash::XxHash3_128;
 
 /// The bytes of a tag, whatever makes it.
 pub const TAG_BYTES: usize = seaprox_noise::aead::TAG_BYTES;
@@ -35,9 +35,9 @@ impl Checksum {
     pub fn tag(self, number: u64, header: &[u8], body: &[u8]) -> [u8; TAG_BYTES] {
         // An odd factor: as long as one of the two is right, the other shows.
         let seed = self.session.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let head = xxh3_128_with_seed(header, seed);
+        let head = XxHash3_128::oneshot_with_seed(seed, header);
         // Turned, or a body that is its own header would cancel it.
-        xxh3_128(body).rotate_left(41).wrapping_add(head).to_le_bytes()
+        XxHash3_128::oneshot(body).rotate_left(41).wrapping_add(head).to_le_bytes()
     }
 }
 
