@@ -45,12 +45,19 @@ impl Process {
         !matches!(self.field("status", "State").chars().next(), None | Some('Z' | 'X'))
     }
 
-    /// Sends a signal.
+    /// Sends a signal. After SIGSTOP it stands still: kill(2) returns before each thread has heard of it.
     ///
     /// # Panics
     /// It is no more.
     pub fn signal(self, signal: Signal) {
         nix::sys::signal::kill(self.0, signal).expect("the process is no more");
+        let is_stopped = |thread: &Thread| {
+            let status = self.field(&format!("task/{}/status", thread.1), "State");
+            !matches!(status.chars().next(), Some('R' | 'S' | 'D'))
+        };
+        while signal == Signal::SIGSTOP && !self.threads().iter().all(is_stopped) {
+            std::thread::yield_now();
+        }
     }
 
     /// Its program.
