@@ -291,6 +291,7 @@ mod tests {
             "direct",
             "seaprox-link",
             "seaprox-udp",
+            "seaprox-udp-keys",
             "yamux",
             "rathole",
             "ssh",
@@ -313,7 +314,8 @@ mod tests {
         assert_eq!(usual.paths.len(), 13);
         assert_eq!(usual.paths[6], "rtt=20ms,loss=1%");
         let peers: Vec<_> = usual.peers.iter().map(|peer| peer.name()).collect();
-        assert_eq!(peers, ["seaprox-udp", "quinn-cubic", "quinn-bbr", "kcp"]);
+        let expected = ["seaprox-udp", "seaprox-udp-keys", "quinn-cubic", "quinn-bbr", "kcp"];
+        assert_eq!(peers, expected);
         assert_eq!(run(&["--only", "path"]).unwrap().paths, usual.paths);
         let own = run(&["--relay", "loss=1%", "--relay", "rtt=5ms"]).unwrap();
         assert_eq!(own.paths, ["loss=1%", "rtt=5ms"]);

@@ -15,6 +15,7 @@ use std::process::{Command, Stdio};
 
 use crate::backend::ECHO_ROLE;
 use crate::options::Options;
+use tunnels::Ends;
 
 /// Connections that every proxy is configured to hold.
 const CONNECTIONS: u64 = 6000;
@@ -35,6 +36,7 @@ pub(crate) enum Peer {
     Echo,
     SeaproxLink,
     SeaproxUdp,
+    SeaproxUdpKeys,
     Yamux,
     Rathole,
     Ssh,
@@ -44,7 +46,7 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Direct,
         Self::Seaprox,
         Self::Haproxy,
@@ -59,6 +61,7 @@ impl Peer {
         Self::Echo,
         Self::SeaproxLink,
         Self::SeaproxUdp,
+        Self::SeaproxUdpKeys,
         Self::Yamux,
         Self::Rathole,
         Self::Ssh,
@@ -83,6 +86,7 @@ impl Peer {
             Self::Echo => "echo",
             Self::SeaproxLink => "seaprox-link",
             Self::SeaproxUdp => "seaprox-udp",
+            Self::SeaproxUdpKeys => "seaprox-udp-keys",
             Self::Yamux => "yamux",
             Self::Rathole => "rathole",
             Self::Ssh => "ssh",
@@ -98,6 +102,7 @@ impl Peer {
         match self {
             Self::SeaproxLink => "seaprox over SEQPACKET (unencrypted)",
             Self::SeaproxUdp => "seaprox over UDP (unencrypted)",
+            Self::SeaproxUdpKeys => "seaprox over UDP (encrypted)",
             Self::Yamux => "yamux over TCP (unencrypted)",
             Self::Rathole => "rathole over TCP (unencrypted)",
             Self::Ssh => "ssh -L (encrypted)",
@@ -110,7 +115,7 @@ impl Peer {
 
     /// Whether it is the one that the others are measured against.
     pub(crate) fn is_seaprox(self) -> bool {
-        matches!(self, Self::Seaprox | Self::SeaproxSocks5 | Self::SeaproxLink | Self::SeaproxUdp)
+        self.program() == Program::Beside("seaprox")
     }
 
     /// Whether it is none of those that are compared, but shows what the least is.
@@ -132,7 +137,10 @@ impl Peer {
     /// Whether it is a tunnel whose two ends send each other UDP, so that a
     /// hostile relay can be put between them.
     pub(crate) fn is_over_udp(self) -> bool {
-        matches!(self, Self::SeaproxUdp | Self::QuinnCubic | Self::QuinnBbr | Self::Kcp)
+        matches!(
+            self,
+            Self::SeaproxUdp | Self::SeaproxUdpKeys | Self::QuinnCubic | Self::QuinnBbr | Self::Kcp
+        )
     }
 
     /// Whether it makes a process for each connection.
@@ -144,9 +152,11 @@ impl Peer {
     fn program(self) -> Program {
         match self {
             Self::Direct => Program::None,
-            Self::Seaprox | Self::SeaproxSocks5 | Self::SeaproxLink | Self::SeaproxUdp => {
-                Program::Beside("seaprox")
-            }
+            Self::Seaprox
+            | Self::SeaproxSocks5
+            | Self::SeaproxLink
+            | Self::SeaproxUdp
+            | Self::SeaproxUdpKeys => Program::Beside("seaprox"),
             Self::Microsocks => Program::InPath("microsocks"),
             Self::Echo => Program::Beside("seaprox-peers"),
             Self::Haproxy | Self::HaproxySplice => Program::InPath("haproxy"),
@@ -164,6 +174,7 @@ impl Peer {
     }
 }
 
+#[derive(PartialEq, Eq)]
 enum Program {
     None,
     Beside(&'static str),
@@ -212,7 +223,10 @@ impl Installed {
         };
         let mut launches = match self.peer {
             Peer::SeaproxLink => tunnels::seaprox(program, route),
-            Peer::SeaproxUdp => udp::seaprox(program, route)?,
+            Peer::SeaproxUdp => udp::seaprox(program, route, &Ends::insecure())?,
+            Peer::SeaproxUdpKeys => {
+                udp::seaprox(program, route, &Ends::with_keys(program, route.folder)?)?
+            }
             Peer::Yamux => tunnels::yamux(program, route)?,
             Peer::Rathole => tunnels::rathole(program, route)?,
             Peer::QuinnCubic => udp::quinn(program, route, "cubic")?,

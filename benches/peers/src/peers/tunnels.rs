@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -16,7 +17,7 @@ pub(super) fn check(installed: &Installed) -> Result<(), String> {
             help(program)?;
             Ok(())
         }
-        (Peer::SeaproxUdp, Some(program)) => udp::check(program),
+        (Peer::SeaproxUdp | Peer::SeaproxUdpKeys, Some(program)) => udp::check(program),
         (Peer::Ssh, _) => ["ssh", "ssh-keygen"]
             .into_iter()
             .find(|name| find_in_path(name).is_none())
@@ -39,7 +40,7 @@ pub(super) fn help(program: &Path) -> Result<String, String> {
 pub(super) fn seaprox(program: &Path, route: &Route<'_>) -> Vec<Launch> {
     let socket = route.folder.join(format!("seaprox-{}.sock", route.listen.port()));
     let link = format!("seqpacket:{}", socket.display());
-    let [egress, ingress] = seaprox_ends(program, route, &link, &link);
+    let [egress, ingress] = seaprox_ends(program, route, &Ends::insecure(), &link, &link);
     vec![Launch::ready_with(egress, socket), Launch::of(ingress)]
 }
 
@@ -47,21 +48,63 @@ pub(super) fn seaprox(program: &Path, route: &Route<'_>) -> Vec<Launch> {
 pub(super) fn seaprox_ends(
     program: &Path,
     route: &Route<'_>,
+    ends: &Ends,
     far: &str,
     near: &str,
 ) -> [Command; 2] {
-    let command = |words: [&str; 3]| {
+    let command = |words: [&str; 3], who: &[String]| {
         let mut command = Command::new(program);
         command
             .args(words)
-            .args(["--insecure", "--threads", &route.threads.to_string()])
+            .args(who)
+            .args(["--threads", &route.threads.to_string()])
             .args(route.seaprox_args);
         command
     };
     [
-        command(["egress", far, &route.target.to_string()]),
-        command(["ingress", &route.listen.to_string(), near]),
+        command(["egress", far, &route.target.to_string()], &ends.far),
+        command(["ingress", &route.listen.to_string(), near], &ends.near),
     ]
+}
+
+/// What the two ends of a link of seaprox are told of who they are.
+pub(super) struct Ends {
+    far: Vec<String>,
+    near: Vec<String>,
+}
+
+impl Ends {
+    /// Nothing is encrypted.
+    pub(super) fn insecure() -> Self {
+        let words = || vec!["--insecure".to_owned()];
+        Self { far: words(), near: words() }
+    }
+
+    /// With keys that are made for the run.
+    pub(super) fn with_keys(program: &Path, folder: &Path) -> io::Result<Self> {
+        let [far, near] = ["seaprox-far-key", "seaprox-near-key"].map(|name| folder.join(name));
+        let (of_far, of_near) = (public_key(program, &far)?, public_key(program, &near)?);
+        let words = |key: &Path, peer: String| {
+            vec!["--key".to_owned(), key.display().to_string(), "--peer".to_owned(), peer]
+        };
+        Ok(Self { far: words(&far, of_near), near: words(&near, of_far) })
+    }
+}
+
+/// Of a key that is made when it is needed first.
+fn public_key(program: &Path, key: &Path) -> io::Result<String> {
+    if !key.exists() {
+        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(key)?;
+        let status = Command::new(program).arg("genkey").stdout(file).status()?;
+        if !status.success() {
+            return Err(io::Error::other(format!("seaprox genkey: {status}")));
+        }
+    }
+    let output = Command::new(program).arg("pubkey").stdin(fs::File::open(key)?).output()?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+        false => Err(io::Error::other(format!("seaprox pubkey: {}", output.status))),
+    }
 }
 
 pub(super) fn yamux(program: &Path, route: &Route<'_>) -> io::Result<Vec<Launch>> {

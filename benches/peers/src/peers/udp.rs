@@ -6,6 +6,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 
+use super::tunnels::Ends;
 use super::{Launch, Route, beside_this, find_in_path, tunnels};
 use crate::lifecycle;
 
@@ -79,10 +80,10 @@ pub(super) fn check(program: &Path) -> Result<(), String> {
     tunnels::help(program)?.contains("udp:").then_some(()).ok_or(lacks)
 }
 
-pub(super) fn seaprox(program: &Path, route: &Route<'_>) -> io::Result<Vec<Launch>> {
+pub(super) fn seaprox(program: &Path, route: &Route<'_>, ends: &Ends) -> io::Result<Vec<Launch>> {
     let link = Link::of(route)?;
     let (far, near) = (format!("udp:{}", link.far), format!("udp:{}", link.near));
-    let [egress, ingress] = tunnels::seaprox_ends(program, route, &far, &near);
+    let [egress, ingress] = tunnels::seaprox_ends(program, route, ends, &far, &near);
     Ok(link.launches(Launch::of(egress), Launch::of(ingress)))
 }
 
