@@ -49,14 +49,14 @@ impl Tap {
                     if all.len() < KEPT_MAX {
                         all.push(datagram.to_vec());
                     }
-                    drop(all);
-                    // What does not go is lost, as on any path.
+                    // What does not go is lost, as on any path. Whoever sees what was kept comes after it.
                     if way == 0 {
                         *client.lock().unwrap() = Some(from);
                         let _ = back.send(datagram);
                     } else if let Some(client) = *client.lock().unwrap() {
                         let _ = front.send_to(datagram, client);
                     }
+                    drop(all);
                 }
             }));
         }
