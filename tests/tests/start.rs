@@ -1,13 +1,18 @@
 //! How the program starts, or says in one line why it does not.
 
+use seaprox_tests::eventually;
 use seaprox_tests::launch::Launch;
 use seaprox_tests::namespace::Namespace;
-use seaprox_tests::peer::{accept_within, assert_echoes, echo, listen, serve, vacant_port};
+use seaprox_tests::peer::{
+    accept_within, assert_echoes, connect, echo, listen, serve, vacant_address, vacant_port,
+};
+use seaprox_tests::process::{Process, Signal};
 use seaprox_tests::program::{output, program};
 use seaprox_tests::trace::temporary;
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// # Panics
@@ -286,4 +291,25 @@ fn without_standard_streams() {
         assert_echoes(&mut proxy.connect(), b"hello");
     }
     proxy.wait_sockets(clean);
+}
+
+/// As whoever looks for its costs runs it (callgrind): the kernel of valgrind's programs has no vDSO.
+#[test]
+fn it_runs_under_valgrind() {
+    let at = vacant_address();
+    let target = serve(echo).to_string();
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=none", "--quiet"]).arg(program());
+    command.args(["static", &at.to_string(), &target]).stdin(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("valgrind can be run");
+    let process = Process::child(&child);
+    eventually("it listens", || {
+        assert_eq!(child.try_wait().expect("it is our child"), None, "it has ended");
+        process.listens_on(at.port())
+    });
+    let mut client = connect(at);
+    assert_echoes(&mut client, b"through valgrind");
+    drop(client);
+    process.signal(Signal::SIGTERM);
+    assert_eq!(child.wait().expect("it is our child").code(), Some(0));
 }
