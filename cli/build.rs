@@ -38,10 +38,12 @@ fn main() {
     println!(
         "cargo::warning={connections} connections on {threads} threads: at most {} bytes of user \
          memory, {} more where clients say where they want to go, {} more for links in an ingress or \
-         an egress ({links} a thread, {peers} peers), and another {} if those are over udp",
+         an egress ({links} a thread, {peers} peers), another {} if those are over udp, and another {} \
+         where clients of an ingress say where they want to go",
         bound::user_bytes(connections, threads),
         bound::seats_bytes(connections, threads),
         bound::links_bytes(sizes),
-        bound::udp_bytes(sizes)
+        bound::udp_bytes(sizes),
+        bound::asking_bytes(connections, threads)
     );
 }

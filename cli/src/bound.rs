@@ -46,9 +46,16 @@ pub const fn seats_for(connections: usize, threads: usize) -> usize {
 }
 /// What is kept of a client that says where it wants to go, until its bytes flow.
 const SEAT_BYTES: usize = 1024;
-/// The most memory that such clients take beside, in socks5 and http; and a thread's names.
+/// The most memory that such clients take beside, in socks5 and http, and a thread's names.
 pub const fn seats_bytes(connections: usize, threads: usize) -> usize {
     threads * (seats_for(connections, threads) * SEAT_BYTES + 17_408)
+}
+
+/// What such a client of an ingress wants, until its link is there.
+const WISH_BYTES: usize = 272;
+/// The most memory that such clients take beside in an ingress, where the egress looks names up.
+pub const fn asking_bytes(connections: usize, threads: usize) -> usize {
+    threads * seats_for(connections, threads) * (SEAT_BYTES + WISH_BYTES)
 }
 
 /// Channels of one link, for each end to open: as many as a thread has connections.

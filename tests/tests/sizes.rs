@@ -64,7 +64,8 @@ fn sizes_are_chosen_at_build_time() {
         ("at most ", "total"),
         ("user memory, ", "handshakes beside, in socks5 and http"),
         ("want to go, ", "links beside, in ingress and egress"),
-        ("another ", "and if they are over udp"),
+        ("peers), another ", "and if they are over udp"),
+        ("over udp, and another ", "handshakes beside, if an ingress has any"),
     ] {
         let line = limits.lines().find_map(|line| line.trim_start().strip_prefix(shown));
         let bytes = line.and_then(number).unwrap_or_else(|| panic!("no {shown}: {limits}"));
@@ -73,4 +74,61 @@ fn sizes_are_chosen_at_build_time() {
         let most = bytes + (bytes / 16).max(16 * 1024);
         assert!((bytes..most).contains(&bound), "{shown}: promised {bound}, has {bytes}");
     }
+}
+
+/// The README quotes what the default build says of itself, and what it prints when it is built.
+#[test]
+fn the_readme_quotes_the_default_build() {
+    let readme = std::fs::read_to_string(workspace().join("README.md")).expect("there is one");
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let readme = words(&readme);
+    let (code, limits, _) = seaprox_tests::program::output(&["limits"]);
+    assert_eq!(code, Some(0));
+    let beside = limits
+        .lines()
+        .map(words)
+        .filter(|line| line.contains("beside") || line.contains("over udp"));
+    let beside: Vec<_> = beside.collect();
+    assert_eq!(beside.len(), 4, "{limits}");
+    for line in beside {
+        assert!(readme.contains(&line), "the README has not: {line}");
+    }
+    let total = limits.lines().map(words).find_map(|line| {
+        line.strip_prefix("total ").and_then(|rest| rest.split(' ').next().map(str::to_owned))
+    });
+    let grouped = grouped(&total.expect("there is a total"));
+    assert!(readme.contains(&grouped), "the README's table has not {grouped}");
+
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // A check of the release profile runs the build script as the real build does.
+    let output = Command::new(cargo)
+        .args(["check", "--release", "--package", "seaprox-cli", "--target-dir", target()])
+        .env_remove("SEAPROX_MAX_NUM_CONNECTIONS")
+        .env_remove("SEAPROX_NUM_THREADS")
+        .env_remove("SEAPROX_MAX_NUM_PEERS")
+        .env_remove("SEAPROX_MAX_NUM_LINKS")
+        .current_dir(workspace())
+        .output()
+        .expect("cargo can be run");
+    let said = words(&String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    let (_, promise) = said.split_once("4 threads: ").expect("the bound is printed");
+    let (promise, _) = promise
+        .split_once(" want to go Finished")
+        .or_else(|| promise.split_once(" want to go warning"))
+        .unwrap_or_else(|| promise.rsplit_once(" want to go").expect("it ends like this"));
+    assert!(readme.contains(&format!("{promise} want to go\"")), "the README has not: {promise}");
+}
+
+/// With a comma after each three digits from the right.
+fn grouped(number: &str) -> String {
+    let digits = number.len();
+    let comma = |place: usize| place > 0 && (digits - place).is_multiple_of(3);
+    number.chars().enumerate().fold(String::new(), |mut text, (place, digit)| {
+        if comma(place) {
+            text.push(',');
+        }
+        text.push(digit);
+        text
+    })
 }

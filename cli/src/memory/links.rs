@@ -3,7 +3,7 @@
 
 use super::{MAX_NUM_CONNECTIONS, MAX_NUM_LINKS, MAX_NUM_PEERS, NUM_THREADS, is_close};
 use crate::bound::{
-    Sizes, link_channels, link_chunks, links_bytes, seats_for, udp_bytes, udp_slots,
+    Sizes, asking_bytes, link_channels, link_chunks, links_bytes, seats_for, udp_bytes, udp_slots,
 };
 use crate::carriers::{AnyCarrier, Keeper};
 use crate::limits::Part;
@@ -82,5 +82,6 @@ const SIZES: Sizes = Sizes {
     links: MAX_NUM_LINKS,
 };
 
+const _: () = assert!(is_close(asking_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS), ASKING_BYTES));
 const _: () = assert!(is_close(links_bytes(SIZES), LINKS_BYTES));
 const _: () = assert!(is_close(udp_bytes(SIZES), UDP_BYTES));
