@@ -2,9 +2,10 @@
 //! at. Part of the worker; none of it is needed to relay.
 
 use crate::side::{Description, SideKey, Stage};
-use crate::sys::{RawFd, Sys};
+use crate::sys::{Linux, RawFd, Sys, borrow};
 use crate::transport::{Dest, Observer, Source};
 use crate::worker::Worker;
+use rustix::fd::{AsFd, BorrowedFd};
 
 impl<K, S, D, O> Worker<'_, K, S, D, O>
 where
@@ -51,5 +52,12 @@ where
             self.table.side_mut(side).data = data;
         }
         is_there
+    }
+}
+
+/// [`Worker::fd`], for whoever waits with types: poll(2), another epoll.
+impl<S, D, O> AsFd for Worker<'_, Linux, S, D, O> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        borrow(self.poller.fd())
     }
 }

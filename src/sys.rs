@@ -167,7 +167,7 @@ pub struct Linux;
 
 /// A number as rustix wants to see it.
 #[allow(unsafe_code)]
-fn borrow<'f>(fd: RawFd) -> BorrowedFd<'f> {
+pub(crate) fn borrow<'f>(fd: RawFd) -> BorrowedFd<'f> {
     debug_assert!(fd >= 0, "a vacant descriptor reached a system call");
     // SAFETY: the contract of `Sys`: the descriptor is open and the caller's, who closes it only by
     // `Sys::close`, never while a call runs. A stale number gives EBADF, not unsoundness: no memory

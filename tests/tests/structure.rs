@@ -22,6 +22,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("seaprox-capi", 3),
     ("seaprox-examples", 3),
     ("seaprox-tiny", 3),
+    ("seaprox-line", 3),
     ("seaprox-tests", 3),
     ("seaprox-benches", 3),
     ("seaprox-peers", 3),
@@ -29,7 +30,7 @@ const FLOORS: &[(&str, u8)] = &[
 ];
 
 /// Packages that are a workspace of their own, and have no rules to inherit.
-const OF_THEIR_OWN: [&str; 2] = ["examples/tiny", "fuzz"];
+const OF_THEIR_OWN: [&str; 3] = ["examples/tiny", "examples/transport", "fuzz"];
 
 /// Transports do not know each other, and nor do the packages at the top.
 const NEVER: [(&str, &str); 1] = [("seaprox-tcp", "seaprox-proto")];
