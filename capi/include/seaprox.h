@@ -307,6 +307,16 @@
 #define SEAPROX_SEATS_SIZE (SEAPROX_MAX_NUM_CONNECTIONS * SEAPROX_SEAT_BYTES)
 
 /**
+ * Bytes of a key of any kind: what base64 makes 44 characters of (`wg genkey`, `seaprox genkey`).
+ */
+#define SEAPROX_KEY_SIZE 32
+
+/**
+ * How many peers an end of links can know.
+ */
+#define SEAPROX_PEERS_MAX 64
+
+/**
  * A dest was reached.
  */
 #define SEAPROX_NOTICE_CONNECTED 1
@@ -485,6 +495,11 @@ struct seaprox_notice {
      * Which connection, or who came, or the far end of the link, in words.
      */
     const char *description;
+    /**
+     * Which of the peers of seaprox_link is at the far end of the link, from 0; SEAPROX_NONE: it is not known,
+     * or it is no link.
+     */
+    uint32_t peer;
 };
 
 /**
@@ -605,8 +620,26 @@ struct seaprox_proxy_type {
 };
 
 /**
+ * Somebody who may be at the far end of a link.
+ */
+struct seaprox_peer {
+    /**
+     * sizeof(struct seaprox_peer), the same of all peers of an array.
+     */
+    size_t size;
+    /**
+     * What it is known by: SEAPROX_KEY_SIZE bytes, as seaprox_public_key gives them there.
+     */
+    const uint8_t *key;
+    /**
+     * What both know besides: SEAPROX_KEY_SIZE bytes that were drawn at random; null: nothing.
+     */
+    const uint8_t *psk;
+};
+
+/**
  * An end of links: each carries the connections of one thread between two seaprox. Zeroes but for the size,
- * the address, `insecure` and the memory are the usual.
+ * the address, the memory, and either `insecure` or keys are the usual.
  */
 struct seaprox_link {
     /**
@@ -621,7 +654,7 @@ struct seaprox_link {
     const char *address;
     /**
      * 1: whoever can reach either end, or the way between, may use and read the link. Without keys it must be
-     * said.
+     * said, and with keys it must not.
      */
     uint32_t insecure;
     /**
@@ -655,6 +688,20 @@ struct seaprox_link {
      * How many bytes.
      */
     size_t memory_size;
+    /**
+     * This end's secret, SEAPROX_KEY_SIZE bytes that nobody else knows; null: links have no keys. Copied into the
+     * link's memory, all of which seaprox_close overwrites; what is the caller's stays as it is.
+     */
+    const uint8_t *key;
+    /**
+     * With a key: who may be at the far end. Links come in from any of them; a link that goes out leads to
+     * the only one. Copied likewise.
+     */
+    const struct seaprox_peer *peers;
+    /**
+     * How many, at most SEAPROX_PEERS_MAX.
+     */
+    size_t peers_size;
 };
 
 /**
@@ -800,14 +847,25 @@ size_t seaprox_link_sizeof(uint32_t kind,
                            uint32_t threads);
 
 /**
+ * What the other ends are to know an end by: writes the SEAPROX_KEY_SIZE bytes of the public key that goes with a
+ * secret of as many. Any bytes that were drawn at random are one.
+ *
+ * -EINVAL: null, or nothing but zeroes.
+ */
+int seaprox_public_key(const uint8_t *key,
+                       uint8_t *public_key);
+
+/**
  * Joins the proxy to another seaprox by links. `kind` SEAPROX_SOURCE: links come in at the address, up to two a
  * thread, in place of listeners; their connections go to the targets, or to a connector (which is told what
  * each wants), or on through another link. SEAPROX_DEST: connections go into a link a thread to the
  * address, which is connected, and again for ever when it is lost.
  *
- * -EINVAL: no such kind or address, no size, memory as of seaprox_proxy_type. -EPERM: `insecure` is not 1.
- * -EEXIST: there is one, or connections come from, or go, somewhere else. -EBUSY: the proxy has started.
- * Or what the kernel says: -EADDRINUSE, -EPROTONOSUPPORT (it has no SCTP) ..
+ * -EINVAL: no such kind or address, no size, memory as of seaprox_proxy_type; a key of nothing but zeroes, one that
+ * keeps no secret, this end's own among the peers, no peer, more than one of a link that goes out, or
+ * keys and `insecure` as well. -EPERM: no keys, and `insecure` is not 1. -ENOSPC: more than SEAPROX_PEERS_MAX.
+ * -EEXIST: there is one, or connections come from, or go, somewhere else, or two peers have one key. -EBUSY: the
+ * proxy has started. Or what the kernel says: -EADDRINUSE, -EPROTONOSUPPORT (it has no SCTP) ..
  */
 int seaprox_link(struct seaprox *proxy,
                  uint32_t kind,

@@ -2,13 +2,15 @@
 //! addresses. Knows no session.
 
 use crate::addresses::{self, PATH_BYTES_MAX};
+use crate::keys::{OwnKeeper, OwnSealed};
 use arrayvec::ArrayVec;
 use core::net::{IpAddr, SocketAddr};
 use rustix::fd::{AsFd, BorrowedFd};
 use seaprox::address::Address;
 use seaprox::fail::FailReason;
 use seaprox::sys::{Errno, OwnedFd, RawFd};
-use seaprox_proto::carrier::Either;
+use seaprox_noise::keys::Peer;
+use seaprox_proto::carrier::{Carrier, Either, Greeting};
 use seaprox_proto::dest::{Begun, Connect};
 use seaprox_proto::source::Accept;
 use seaprox_sctp::{Association, Endpoint, Options, Seqpacket, Socket};
@@ -21,15 +23,42 @@ use std::os::fd::AsRawFd;
 /// What the links over udp of one thread share.
 pub(crate) type UdpHub = Hub<'static, UdpSocket>;
 
-/// Any carrier.
-pub(crate) type AnyCarrier = Either<Udp<'static, UdpSocket>, Either<Seqpacket, Association>>;
+/// One that keeps order, as it is or sealed.
+type Ordered<C> = Either<C, OwnSealed<C>>;
 
-fn over_path(carrier: Seqpacket) -> AnyCarrier {
+/// Any carrier.
+pub(crate) type AnyCarrier =
+    Either<Udp<'static, UdpSocket>, Either<Ordered<Seqpacket>, Ordered<Association>>>;
+
+fn over_path(carrier: Ordered<Seqpacket>) -> AnyCarrier {
     Either::Second(Either::First(carrier))
 }
 
-fn over_sctp(carrier: Association) -> AnyCarrier {
+fn over_sctp(carrier: Ordered<Association>) -> AnyCarrier {
     Either::Second(Either::Second(carrier))
+}
+
+/// One that connects, sealed if there are keys. There is memory for one link, and no other while this one
+/// is there.
+fn asking<C: Carrier>(
+    keeper: Option<&'static OwnKeeper>,
+    carrier: Result<C, Errno>,
+) -> Result<Ordered<C>, FailReason> {
+    let carrier = carrier.map_err(FailReason::of_connect)?;
+    match keeper {
+        None => Ok(Either::First(carrier)),
+        Some(keeper) => {
+            OwnSealed::asking(keeper, carrier).map(Either::Second).ok_or(FailReason::TableFull)
+        }
+    }
+}
+
+/// One that was accepted, likewise.
+fn asked<C: Carrier>(keeper: Option<&'static OwnKeeper>, carrier: C) -> Ordered<C> {
+    match keeper {
+        None => Either::First(carrier),
+        Some(keeper) => Either::Second(OwnSealed::asked(keeper, carrier)),
+    }
 }
 
 /// Where a link's far end is, or where links are listened for.
@@ -116,18 +145,17 @@ impl Sockets {
 
 /// Connects carriers.
 pub(crate) struct To {
-    at: At,
+    pub(crate) at: At,
     /// Of this thread, if it is over udp.
-    hub: Option<&'static UdpHub>,
-    options: Options,
-    udp: seaprox_udp::carrier::Options,
+    pub(crate) hub: Option<&'static UdpHub>,
+    /// Who is to be there, if the hub has keys.
+    pub(crate) expected: Option<&'static Peer>,
+    /// Of this thread, if there are keys and it is not over udp.
+    pub(crate) keeper: Option<&'static OwnKeeper>,
+    pub(crate) options: Options,
 }
 
 impl To {
-    pub(crate) fn new(at: At, hub: Option<&'static UdpHub>, options: Options) -> Self {
-        To { at, hub, options, udp: seaprox_udp::carrier::Options::USUAL }
-    }
-
     fn carrier(&self) -> Result<AnyCarrier, FailReason> {
         match &self.at {
             At::Udp(address) => {
@@ -135,15 +163,25 @@ impl To {
                 let socket = UdpSocket::connected(*address, &socket::Options::USUAL);
                 hub.open(socket.map_err(FailReason::of_connect)?, true);
                 // There is memory for one link, and no other while this one is there.
-                Udp::connect(hub, None, self.udp).map(Either::First).ok_or(FailReason::TableFull)
+                let options = seaprox_udp::carrier::Options::USUAL;
+                let udp = Udp::connect(hub, self.expected, options);
+                udp.map(Either::First).ok_or(FailReason::TableFull)
             }
-            At::Sctp(endpoint) => Association::connect(endpoint, &self.options)
-                .map(over_sctp)
-                .map_err(FailReason::of_connect),
-            At::Seqpacket(path) => Seqpacket::connect(path, &self.options)
-                .map(over_path)
-                .map_err(FailReason::of_connect),
+            At::Sctp(endpoint) => {
+                asking(self.keeper, Association::connect(endpoint, &self.options)).map(over_sctp)
+            }
+            At::Seqpacket(path) => {
+                asking(self.keeper, Seqpacket::connect(path, &self.options)).map(over_path)
+            }
         }
+    }
+}
+
+/// What its packets go through.
+fn below<C: Carrier>(carrier: &mut Ordered<C>) -> &mut C {
+    match carrier {
+        Either::First(carrier) => carrier,
+        Either::Second(sealed) => sealed.carrier(),
     }
 }
 
@@ -160,11 +198,12 @@ impl Connect for To {
     fn finish(&mut self, carrier: &mut AnyCarrier) -> Result<bool, FailReason> {
         let finished = match carrier {
             Either::First(udp) => return udp.finish_connect(),
-            Either::Second(Either::First(path)) => path.finish_connect(),
-            Either::Second(Either::Second(sctp)) => sctp.finish_connect(),
+            Either::Second(Either::First(path)) => below(path).finish_connect(),
+            Either::Second(Either::Second(sctp)) => below(sctp).finish_connect(),
         };
         match finished {
-            Ok(()) => Ok(true),
+            // One that is not sealed has nothing to say first.
+            Ok(()) => carrier.greet(None).map(|greeting| greeting == Greeting::Done),
             Err(Errno::INPROGRESS) => Ok(false),
             Err(errno) => Err(FailReason::of_connect(errno)),
         }
@@ -183,8 +222,8 @@ impl Connect for To {
 #[allow(clippy::large_enum_variant)] // there is one a thread
 pub(crate) enum From {
     Udp(Listener<'static, UdpSocket>),
-    Sctp(&'static OwnedFd),
-    Seqpacket(&'static OwnedFd),
+    Sctp(&'static OwnedFd, Option<&'static OwnKeeper>),
+    Seqpacket(&'static OwnedFd, Option<&'static OwnKeeper>),
 }
 
 impl Accept for From {
@@ -193,7 +232,7 @@ impl Accept for From {
     fn fd(&self) -> RawFd {
         match self {
             From::Udp(listener) => listener.fd(),
-            From::Sctp(fd) | From::Seqpacket(fd) => fd.as_raw_fd(),
+            From::Sctp(fd, _) | From::Seqpacket(fd, _) => fd.as_raw_fd(),
         }
     }
 
@@ -206,11 +245,13 @@ impl Accept for From {
             From::Udp(listener) => {
                 listener.accept(refused).map(|(carrier, peer)| (Either::First(carrier), peer))
             }
-            From::Sctp(fd) => {
-                Association::accept(fd).map(|(carrier, peer)| (over_sctp(carrier), peer))
+            From::Sctp(fd, keeper) => {
+                let (carrier, peer) = Association::accept(fd)?;
+                Ok((over_sctp(asked(*keeper, carrier)), peer))
             }
-            From::Seqpacket(fd) => {
-                Seqpacket::accept(fd).map(|(carrier, peer)| (over_path(carrier), peer))
+            From::Seqpacket(fd, keeper) => {
+                let (carrier, peer) = Seqpacket::accept(fd)?;
+                Ok((over_path(asked(*keeper, carrier)), peer))
             }
         }
     }
@@ -222,8 +263,8 @@ impl Accept for From {
     fn end(&mut self) {
         match self {
             From::Udp(listener) => listener.end(),
-            From::Sctp(fd) => Association::stop_listening(fd),
-            From::Seqpacket(fd) => Seqpacket::stop_listening(fd),
+            From::Sctp(fd, _) => Association::stop_listening(fd),
+            From::Seqpacket(fd, _) => Seqpacket::stop_listening(fd),
         }
     }
 }

@@ -3,22 +3,26 @@
 
 use crate::bounds::{LINKS, connections_of_thread, link_channels, link_chunks, udp_slots};
 use crate::carriers::{AnyCarrier, At, From, Sockets, To, UdpHub};
-use crate::raw::Zero;
+use crate::keys::{Given, KeyMemory, Keys, preferred};
+use crate::raw::{Secrets, Zero};
 use crate::types::{SEAPROX_MAX_NUM_CONNECTIONS, SEAPROX_NUM_THREADS};
 use core::mem::MaybeUninit;
 use rustix::rand::{GetRandomFlags, getrandom};
 use seaprox::sys::{Errno, OwnedFd};
 use seaprox::wanted::Wish;
+use seaprox_noise::keys::Identity;
 use seaprox_proto::dest::{DestOptions, LinkDest};
 use seaprox_proto::link;
 use seaprox_proto::session::{Config, Role};
 use seaprox_proto::source::LinkSource;
+use seaprox_sealed::Kind;
 use seaprox_udp::hub::Numbering;
-use seaprox_udp::keyed::Protection;
+use seaprox_udp::keyed::{Keyed, Protection};
 use seaprox_udp::listener::{Admitted, Listener};
 use seaprox_udp::reliable;
 use seaprox_udp::socket::RECEIVE_BYTES;
 use std::sync::OnceLock;
+use zeroize::Zeroizing;
 
 /// How long a carrier may take to be connected and greeted, in milliseconds.
 const CONNECT_MILLIS: u32 = 10_000;
@@ -29,6 +33,8 @@ const OPENS_PER_SECOND_MAX: u32 = 200_000;
 const CHANNELS: usize = link_channels(SEAPROX_MAX_NUM_CONNECTIONS, SEAPROX_NUM_THREADS);
 const CHUNKS: usize = link_chunks(CHANNELS);
 const SLOTS: usize = udp_slots(CHANNELS);
+/// Of a sealed link, over SCTP: one for the link itself, and one each for a channel that either end opens.
+const STREAMS: usize = 1 + 2 * CHANNELS;
 
 type OwnLinkMemory = link::LinkMemory<CHANNELS, CHUNKS>;
 type UdpMemory = reliable::Memory<SLOTS, { 2 * SLOTS }>;
@@ -39,6 +45,7 @@ pub(crate) struct EndMemory<const LINKS: usize> {
     udp: [UdpMemory; LINKS],
     buffer: [u8; RECEIVE_BYTES],
     hub: MaybeUninit<UdpHub>,
+    keys: KeyMemory<LINKS, STREAMS>,
 }
 
 /// What the links take that come in.
@@ -79,22 +86,59 @@ fn config(role: Role, idle_millis: u32) -> Config {
     }
 }
 
-impl<const LINKS: usize> EndMemory<LINKS> {
-    /// What the links over udp share, and the links themselves.
-    fn hub(
-        &'static mut self,
-        numbering: Numbering,
-        random: u64,
-    ) -> (&'static UdpHub, &'static mut [OwnLinkMemory; LINKS]) {
-        let hub = &*self.hub.write(UdpHub::new(
-            &mut self.buffer,
-            numbering,
-            random,
-            Protection::Insecure,
-        ));
-        self.udp.iter_mut().for_each(|memory| hub.give(memory.parts()));
-        (hub, &mut self.links)
+/// What links over udp share, with these keys.
+fn hub(
+    place: &'static mut MaybeUninit<UdpHub>,
+    (buffer, memories): (&'static mut [u8; RECEIVE_BYTES], &'static mut [UdpMemory]),
+    numbering: Numbering,
+    own: Option<&'static Identity>,
+) -> Result<&'static UdpHub, Errno> {
+    let protection = match own {
+        None => Protection::Insecure,
+        Some(own) => {
+            let mut secret = Zeroizing::new([0; 32]);
+            random_bytes(&mut *secret)?;
+            Protection::Keyed(Keyed::new(own, *secret, preferred()))
+        }
+    };
+    let hub = &*place.write(UdpHub::new(buffer, numbering, random()?, protection));
+    memories.iter_mut().for_each(|memory| hub.give(memory.parts()));
+    Ok(hub)
+}
+
+/// Memory that keys can be put into.
+pub(crate) trait TakesKeys {
+    /// Copies what C gave.
+    ///
+    /// # Errors
+    /// None that [`Given::read`] has not given.
+    fn put(&mut self, given: &Given) -> Result<(), Errno>;
+}
+
+impl<const LINKS: usize> TakesKeys for EndMemory<LINKS> {
+    fn put(&mut self, given: &Given) -> Result<(), Errno> {
+        self.keys.put(given)
     }
+}
+
+impl TakesKeys for DestMemory {
+    fn put(&mut self, given: &Given) -> Result<(), Errno> {
+        self.end.put(given)
+    }
+}
+
+/// Puts keys into the memory of every thread; says what is to be overwritten in the end, if there are any.
+///
+/// # Errors
+/// As [`TakesKeys::put`].
+pub(crate) fn put_keys<T: TakesKeys>(
+    memories: &mut [T],
+    given: Option<&Given>,
+) -> Result<Option<Secrets>, Errno> {
+    let Some(given) = given else { return Ok(None) };
+    let secrets = Secrets::of(memories);
+    memories.iter_mut().try_for_each(|memory| memory.put(given))?;
+    Ok(Some(secrets))
 }
 
 /// Where links come in.
@@ -104,6 +148,8 @@ pub(crate) struct SourceEnd {
     pub(crate) idle_millis: u32,
     /// What addresses are proved with, of udp.
     pub(crate) secret: [u8; 16],
+    /// What is to be overwritten in the end.
+    pub(crate) secrets: Option<Secrets>,
 }
 
 impl SourceEnd {
@@ -117,7 +163,8 @@ impl SourceEnd {
         thread: u32,
         shared: &'static OnceLock<OwnedFd>,
     ) -> Result<(FromLinks, Option<&'static UdpHub>), Errno> {
-        let memory = next(&mut self.memories)?;
+        let EndMemory { links, udp, buffer, hub: place, keys } = next(&mut self.memories)?;
+        let keys = keys.take()?;
         let config = config(Role::Acceptor, self.idle_millis);
         let share = |fd: &OwnedFd| match shared.get() {
             Some(fd) => Ok(fd),
@@ -126,25 +173,43 @@ impl SourceEnd {
                 Ok::<_, Errno>(shared.get_or_init(|| fd))
             }
         };
-        let accept = match &mut self.sockets {
+        let kind = match &self.sockets {
+            Sockets::Sctp(_) => Kind::Sctp,
+            Sockets::Udp(_) | Sockets::Seqpacket(_) => Kind::Seqpacket,
+        };
+        let fd = match &mut self.sockets {
             Sockets::Udp(sockets) => {
                 let threads = sockets.len() as u32;
                 let numbering = Numbering::Steered { thread, threads };
                 let socket = sockets.get_mut(thread as usize).and_then(Option::take);
-                let (hub, links) = memory.hub(numbering, random()?);
+                let own = keys.as_ref().map(|keys| keys.own);
+                let hub = hub(place, (buffer, udp), numbering, own)?;
                 hub.open(socket.ok_or(Errno::INVAL)?, false);
+                let admitted = match keys {
+                    None => Admitted::Anybody { secret: self.secret },
+                    Some(keys) => {
+                        let (peers, knocks) = keys.door()?;
+                        Admitted::Peers { peers, knocks }
+                    }
+                };
                 let options = seaprox_udp::carrier::Options::USUAL;
-                let accept = From::Udp(Listener::new(
-                    hub,
-                    Admitted::Anybody { secret: self.secret },
-                    options,
-                ));
+                let accept = From::Udp(Listener::new(hub, admitted, options));
                 return Ok((LinkSource::new(accept, links, config), Some(hub)));
             }
-            Sockets::Sctp(fd) => From::Sctp(share(fd)?),
-            Sockets::Seqpacket(fd) => From::Seqpacket(share(fd)?),
+            Sockets::Sctp(fd) | Sockets::Seqpacket(fd) => share(fd)?,
         };
-        Ok((LinkSource::new(accept, &mut memory.links, config), None))
+        let (keeper, guests) = match keys {
+            None => (None, &mut [][..]),
+            Some(keys) => {
+                let (keeper, guests) = keys.answering(kind)?;
+                (Some(keeper), guests)
+            }
+        };
+        let accept = match kind {
+            Kind::Sctp => From::Sctp(fd, keeper),
+            Kind::Seqpacket => From::Seqpacket(fd, keeper),
+        };
+        Ok((LinkSource::new(accept, links, config).receiving(guests), None))
     }
 }
 
@@ -157,6 +222,8 @@ pub(crate) struct DestEnd {
     pub(crate) wanted: Wish,
     /// The number of the first thread's link: the far end's threads are to have equally many.
     pub(crate) first: u32,
+    /// What is to be overwritten in the end.
+    pub(crate) secrets: Option<Secrets>,
 }
 
 impl DestEnd {
@@ -166,15 +233,25 @@ impl DestEnd {
     /// As of a source.
     pub(crate) fn take(&mut self, thread: u32) -> Result<(ToLink, Option<&'static UdpHub>), Errno> {
         let DestMemory { end, wishes } = next(&mut self.memories)?;
-        let (hub, links) = match self.at {
-            At::Udp(_) => {
-                let numbering = Numbering::Steering(self.first.wrapping_add(thread));
-                let (hub, links) = end.hub(numbering, random()?);
-                (Some(hub), links)
-            }
-            At::Sctp(_) | At::Seqpacket(_) => (None, &mut end.links),
+        let EndMemory { links: [link], udp, buffer, hub: place, keys } = end;
+        let keys = keys.take()?;
+        let own = keys.as_ref().map(|keys| keys.own);
+        let (expected, unasked) = keys.map(Keys::expected).transpose()?.unzip();
+        let kind = match self.at {
+            At::Udp(_) => None,
+            At::Sctp(_) => Some(Kind::Sctp),
+            At::Seqpacket(_) => Some(Kind::Seqpacket),
         };
-        let [link] = links;
+        let (hub, keeper) = match kind {
+            None => {
+                let numbering = Numbering::Steering(self.first.wrapping_add(thread));
+                (Some(hub(place, (buffer, udp), numbering, own)?), None)
+            }
+            Some(kind) => {
+                let asked = unasked.zip(expected);
+                (None, asked.map(|(unasked, peer)| unasked.asking(peer, kind)))
+            }
+        };
         let link = link.link::<AnyCarrier>(0, config(Role::Initiator, self.idle_millis));
         let options = DestOptions {
             wanted: self.wanted,
@@ -182,7 +259,7 @@ impl DestEnd {
             connect_millis: CONNECT_MILLIS,
             seed: random()? as u32,
         };
-        let to = To::new(self.at.clone(), hub, carrier_options());
+        let to = To { at: self.at.clone(), hub, expected, keeper, options: carrier_options() };
         Ok((LinkDest::new(link, to, wishes, options), hub))
     }
 }

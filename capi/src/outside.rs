@@ -5,7 +5,7 @@ use crate::addresses;
 use crate::shape::Shape;
 use crate::types::{
     Connector, Notice, Observer, SEAPROX_ADDRESS_SIZE, SEAPROX_DESCRIPTION_SIZE, SEAPROX_HOST_SIZE,
-    SEAPROX_NOTICE_CLOSED, SEAPROX_NOTICE_CONNECTED, SEAPROX_NOTICE_EXHAUSTED,
+    SEAPROX_NONE, SEAPROX_NOTICE_CLOSED, SEAPROX_NOTICE_CONNECTED, SEAPROX_NOTICE_EXHAUSTED,
     SEAPROX_NOTICE_LINK_DOWN, SEAPROX_NOTICE_LINK_UP, SEAPROX_NOTICE_REFUSED,
     SEAPROX_TARGET_ADDRESS, SEAPROX_TARGET_DEFAULT, SEAPROX_TARGET_NAME, SEAPROX_TARGET_SERVICE,
     Target,
@@ -192,7 +192,9 @@ impl OnNotice {
             source_data: 0,
             dest_data: 0,
             description: core::ptr::null(),
+            peer: SEAPROX_NONE,
         };
+        let known = |number: Option<u16>| number.map_or(SEAPROX_NONE, u32::from);
         let number = |reason: FailReason| u32::from(reason as u8);
         match notice {
             transport::Notice::Connected(description) => {
@@ -213,12 +215,13 @@ impl OnNotice {
                 let (kind, error) = (SEAPROX_NOTICE_EXHAUSTED, errno.raw_os_error());
                 self.call(Notice { kind, error, ..nothing }, "");
             }
-            transport::Notice::LinkUp { peer, .. } => {
-                self.call(Notice { kind: SEAPROX_NOTICE_LINK_UP, ..nothing }, peer);
+            transport::Notice::LinkUp { peer: at, number } => {
+                let peer = known(number);
+                self.call(Notice { kind: SEAPROX_NOTICE_LINK_UP, peer, ..nothing }, at);
             }
-            transport::Notice::LinkDown { peer, reason, .. } => {
+            transport::Notice::LinkDown { peer: at, number: peer, reason } => {
                 let (kind, reason) = (SEAPROX_NOTICE_LINK_DOWN, number(reason));
-                self.call(Notice { kind, reason, ..nothing }, peer);
+                self.call(Notice { kind, reason, peer: known(peer), ..nothing }, at);
             }
         }
     }

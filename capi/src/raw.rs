@@ -7,12 +7,15 @@
 #![allow(unsafe_code, clippy::missing_safety_doc)]
 
 use crate::proxy::Proxy;
-use crate::types::{Connector, Counters, Link, Observer, Options, ProxyType};
+use crate::types::{
+    Connector, Counters, Link, Observer, Options, Peer, ProxyType, SEAPROX_KEY_SIZE,
+};
 use core::ffi::c_void;
 use core::ffi::{c_char, c_int};
 use core::mem::{MaybeUninit, offset_of};
 use seaprox::sys::{Errno, OwnedFd};
 use std::os::fd::{AsRawFd, FromRawFd};
+use zeroize::Zeroizing;
 
 /// The longest text that is read, in bytes.
 pub(crate) const TEXT_BYTES_MAX: usize = 1024;
@@ -69,7 +72,12 @@ unsafe impl Growing for ProxyType {
 
 // SAFETY: as above.
 unsafe impl Growing for Link {
-    const BYTES_MIN: usize = size_of::<Link>();
+    const BYTES_MIN: usize = offset_of!(Link, memory_size) + size_of::<usize>();
+}
+
+// SAFETY: as above.
+unsafe impl Growing for Peer {
+    const BYTES_MIN: usize = size_of::<Peer>();
 }
 
 // SAFETY: as above.
@@ -125,6 +133,32 @@ pub(crate) unsafe fn write<T: Growing>(to: *mut T, value: &T) -> Result<(), Errn
         core::ptr::copy_nonoverlapping(from.add(first), to.add(first), known - first);
     }
     Ok(())
+}
+
+/// Reads one struct of an array of `count`, each as long as the first says.
+///
+/// # Errors
+/// As [`read`]. EINVAL: this one says another size.
+pub(crate) unsafe fn read_nth<T: Growing>(from: *const T, index: usize) -> Result<T, Errno> {
+    // SAFETY: the caller's promise: the array has this element.
+    unsafe {
+        let size = size_of_callers(from)?;
+        let element = from.cast::<u8>().add(index * size).cast::<T>();
+        match size_of_callers(element)? {
+            own if own == size => read(element),
+            _ => Err(Errno::INVAL),
+        }
+    }
+}
+
+/// Reads a key.
+///
+/// # Errors
+/// EINVAL: null.
+pub(crate) unsafe fn key(from: *const u8) -> Result<Zeroizing<[u8; SEAPROX_KEY_SIZE]>, Errno> {
+    check_place(from)?;
+    // SAFETY: not null, and as long as a key is.
+    Ok(Zeroizing::new(unsafe { from.cast::<[u8; SEAPROX_KEY_SIZE]>().read() }))
 }
 
 /// Looks at a place where a number or a pointer is to be written.
@@ -216,6 +250,27 @@ pub(crate) unsafe fn lent<T: Zero>(
     unsafe {
         make_zero(memory.cast(), bytes);
         Ok(core::slice::from_raw_parts_mut(start, count))
+    }
+}
+
+/// Memory that was lent, and held what nobody is to find in it.
+pub(crate) struct Secrets {
+    memory: *mut u8,
+    bytes: usize,
+}
+
+impl Secrets {
+    /// Of all that is in there.
+    pub(crate) fn of<T>(lent: &mut [T]) -> Secrets {
+        Secrets { memory: lent.as_mut_ptr().cast(), bytes: size_of_val(lent) }
+    }
+
+    /// Overwrites them. Nobody uses the memory from now on but its owner.
+    pub(crate) fn wipe(self) {
+        // SAFETY: `lent` gave it, until the proxy is closed, which is now; nobody refers to it any more.
+        unsafe { make_zero(self.memory, self.bytes) };
+        // What comes after must not be taken for a reason to leave the zeroes out.
+        core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
     }
 }
 

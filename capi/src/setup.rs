@@ -4,6 +4,7 @@
 use crate::addresses::Place;
 use crate::links::{DestEnd, SourceEnd};
 use crate::outside::{OnConnect, OnNotice};
+use crate::raw::Secrets;
 use crate::shape::Shape;
 use crate::talk::{ClientSeat, Talk};
 use crate::types::{
@@ -192,8 +193,11 @@ impl Setup {
     /// Closes what was opened, and what was taken over.
     pub(crate) fn end(&mut self) {
         self.talk = None;
-        self.from_links = None;
-        self.to_link = None;
+        let secrets = [
+            self.from_links.take().and_then(|end| end.secrets),
+            self.to_link.take().and_then(|end| end.secrets),
+        ];
+        secrets.into_iter().flatten().for_each(Secrets::wipe);
         self.listeners.clear();
     }
 }

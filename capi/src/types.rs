@@ -325,8 +325,25 @@ pub struct ProxyType {
     pub user: *mut c_void,
 }
 
+/// Bytes of a key of any kind: what base64 makes 44 characters of (`wg genkey`, `seaprox genkey`).
+pub const SEAPROX_KEY_SIZE: usize = 32;
+/// How many peers an end of links can know.
+pub const SEAPROX_PEERS_MAX: usize = 64;
+
+/// Somebody who may be at the far end of a link.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Peer {
+    /// sizeof(struct seaprox_peer), the same of all peers of an array.
+    pub size: usize,
+    /// What it is known by: SEAPROX_KEY_SIZE bytes, as seaprox_public_key gives them there.
+    pub key: *const u8,
+    /// What both know besides: SEAPROX_KEY_SIZE bytes that were drawn at random; null: nothing.
+    pub psk: *const u8,
+}
+
 /// An end of links: each carries the connections of one thread between two seaprox. Zeroes but for the size,
-/// the address, `insecure` and the memory are the usual.
+/// the address, the memory, and either `insecure` or keys are the usual.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Link {
@@ -337,7 +354,7 @@ pub struct Link {
     /// address of this machine.
     pub address: *const c_char,
     /// 1: whoever can reach either end, or the way between, may use and read the link. Without keys it must be
-    /// said.
+    /// said, and with keys it must not.
     pub insecure: u32,
     /// After how long without a sign of the far end a link is dead, in milliseconds; 0: 15,000.
     pub timeout_millis: u32,
@@ -356,6 +373,14 @@ pub struct Link {
     pub memory: *mut c_void,
     /// How many bytes.
     pub memory_size: usize,
+    /// This end's secret, SEAPROX_KEY_SIZE bytes that nobody else knows; null: links have no keys. Copied into the
+    /// link's memory, all of which seaprox_close overwrites; what is the caller's stays as it is.
+    pub key: *const u8,
+    /// With a key: who may be at the far end. Links come in from any of them; a link that goes out leads to
+    /// the only one. Copied likewise.
+    pub peers: *const Peer,
+    /// How many, at most SEAPROX_PEERS_MAX.
+    pub peers_size: usize,
 }
 
 /// A dest was reached.
@@ -392,6 +417,9 @@ pub struct Notice {
     pub dest_data: u64,
     /// Which connection, or who came, or the far end of the link, in words.
     pub description: *const c_char,
+    /// Which of the peers of seaprox_link is at the far end of the link, from 0; SEAPROX_NONE: it is not known,
+    /// or it is no link.
+    pub peer: u32,
 }
 
 /// Is told what happens.

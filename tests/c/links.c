@@ -1,6 +1,7 @@
 /*
  * Two proxies in one process, joined by links: listeners in front of one, targets or a connector behind the
- * other, over each carrier that is there. What is refused at the far end is a reset here.
+ * other, over each carrier that is there, with keys and without. What is refused at the far end is a reset here,
+ * and whoever has other keys is nobody there.
  */
 #include <seaprox.h>
 
@@ -43,6 +44,41 @@ static void on_connect(void *user, uint64_t ticket, const struct seaprox_target 
     CHECK(strncmp(target->source, "ipv4[127.0.0.1:", 15) == 0);
     snprintf(address, sizeof address, "127.0.0.1:%d", backend_port);
     IS(0, seaprox_connect(egress, ticket, address));
+}
+
+/* Secrets of two ends and of a stranger, what they are known by, and what the ends know besides. */
+enum { INGRESS, EGRESS, STRANGER, NOBODY };
+static unsigned char secrets[NOBODY][SEAPROX_KEY_SIZE], publics[NOBODY][SEAPROX_KEY_SIZE], psk[SEAPROX_KEY_SIZE];
+
+static void make_keys(void) {
+    for (int who = 0; who < NOBODY; who++) {
+        for (int n = 0; n < SEAPROX_KEY_SIZE; n++)
+            secrets[who][n] = (unsigned char)(17 * who + 31 * n + 5), psk[n] = (unsigned char)(n * n + 1);
+        IS(0, seaprox_public_key(secrets[who], publics[who]));
+    }
+    CHECK(memcmp(publics[INGRESS], publics[EGRESS], SEAPROX_KEY_SIZE) != 0);
+}
+
+/* Whether all of it is zero. Valgrind would ask whether that was set, of what is between the fields of structs. */
+static int is_zero(const unsigned char *bytes, size_t size) {
+#ifdef UNDER_VALGRIND
+    size = 0;
+#endif
+    for (size_t n = 0; n < size; n++)
+        if (bytes[n] != 0)
+            return 0;
+    return 1;
+}
+
+/* Which peer the far end of a link was, as far as was told: links up, and the sum of the peers' numbers. */
+static uint32_t links_up, peers_up;
+
+static void on_notice(void *user, const struct seaprox_notice *notice) {
+    (void)user;
+    if (notice->kind == SEAPROX_NOTICE_LINK_UP) {
+        __atomic_add_fetch(&links_up, 1, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&peers_up, notice->peer, __ATOMIC_RELAXED);
+    }
 }
 
 static struct seaprox_link link_to(const char *address, uint32_t kind) {
@@ -114,8 +150,19 @@ static void use(int backend, int port) {
         IS(0, close(clients[n]) | close(servers[n]));
 }
 
+/* Gives a link the keys of one end. */
+static void protect(struct seaprox_link *link, int who, const struct seaprox_peer *peers, size_t count) {
+    link->insecure = 0, link->key = secrets[who];
+    link->peers = peers, link->peers_size = count;
+}
+
 /* Everything over one carrier; -EPROTONOSUPPORT if this kernel has it not. */
-static int over(const char *scheme, int by_connector) {
+static int over(const char *scheme, int by_connector, int keyed) {
+    /* The true one is not the first. */
+    struct seaprox_peer known[] = {{.size = sizeof *known, .key = publics[STRANGER]},
+                                   {.size = sizeof *known, .key = publics[INGRESS], .psk = psk}};
+    struct seaprox_peer far = {.size = sizeof far, .key = publics[EGRESS], .psk = psk};
+    struct seaprox_observer observer = {.size = sizeof observer, .on_notice = on_notice};
     char at[SEAPROX_ADDRESS_SIZE + 16], address[SEAPROX_ADDRESS_SIZE], text[SEAPROX_ADDRESS_SIZE];
     struct seaprox_counters counters = {.size = sizeof counters};
     struct seaprox_connector connector = {.size = sizeof connector, .on_connect = on_connect};
@@ -127,9 +174,13 @@ static int over(const char *scheme, int by_connector) {
     snprintf(at, sizeof at, is_path ? "%s:@seaprox-links-%d" : "%s:127.0.0.1:0", scheme, getpid());
     init(1, &egress);
     struct seaprox_link in = link_to(at, SEAPROX_SOURCE);
+    if (keyed)
+        protect(&in, EGRESS, known, 2);
     int result = seaprox_link(egress, SEAPROX_SOURCE, &in);
     if (result == -EPROTONOSUPPORT) {
         struct seaprox_link out = link_to("sctp:127.0.0.1:7000", SEAPROX_DEST);
+        if (keyed)
+            protect(&out, INGRESS, &far, 1);
         init(0, &ingress);
         IS(-EPROTONOSUPPORT, seaprox_link(ingress, SEAPROX_DEST, &out));
         IS(0, seaprox_close(ingress) | seaprox_close(egress) | close(backend));
@@ -142,12 +193,16 @@ static int over(const char *scheme, int by_connector) {
     IS(0, seaprox_listening(egress, 0, address, sizeof address));
     snprintf(text, sizeof text, "127.0.0.1:%d", backend_port);
     IS(0, by_connector ? seaprox_connector(egress, &connector) : seaprox_target(egress, text));
+    IS(0, seaprox_observer(egress, &observer));
+    links_up = peers_up = 0;
     IS(0, seaprox_start(egress));
 
     if (!is_path)
         snprintf(at, sizeof at, "%s:%s", scheme, address);
     init(0, &ingress);
     struct seaprox_link out = link_to(at, SEAPROX_DEST);
+    if (keyed)
+        protect(&out, INGRESS, &far, 1);
     if (by_connector)
         out.target_kind = SEAPROX_TARGET_NAME, out.host = "backend.example", out.port = 8080;
     IS(0, seaprox_listen(ingress, "127.0.0.1:0"));
@@ -181,6 +236,10 @@ static int over(const char *scheme, int by_connector) {
     IS(0, counters.occupied);
     IS(0, seaprox_close(ingress));
     IS(0, seaprox_close(egress));
+    IS(THREADS, links_up);
+    IS(THREADS * (keyed ? 1 : SEAPROX_NONE), peers_up);
+    if (keyed)
+        CHECK(is_zero(in.memory, in.memory_size) && is_zero(out.memory, out.memory_size));
     unlink_from(&in), unlink_from(&out);
     int after = dup(0);
     /* The backend's number is vacant again as well. */
@@ -188,6 +247,122 @@ static int over(const char *scheme, int by_connector) {
     IS(-1, fcntl(before, F_GETFD));
     IS(0, close(after));
     return 0;
+}
+
+/* Whoever has another secret, takes the far end for somebody else, knows no psk or has no keys gets no link: its
+   clients are reset, and the far end never hears of one. */
+static void strangers(const char *scheme) {
+    struct seaprox_peer known = {.size = sizeof known, .key = publics[INGRESS], .psk = psk};
+    struct seaprox_peer far = {.size = sizeof far, .key = publics[EGRESS], .psk = psk}, wrong = far, plain = far;
+    struct seaprox_counters counters = {.size = sizeof counters};
+    char at[SEAPROX_ADDRESS_SIZE + 16], address[SEAPROX_ADDRESS_SIZE];
+    pthread_t threads[2 * THREADS];
+    int port, backend = listen_somewhere(&port), is_path = strcmp(scheme, "seqpacket") == 0;
+    wrong.key = publics[STRANGER], plain.psk = NULL;
+
+    snprintf(at, sizeof at, is_path ? "%s:@seaprox-keys-%d" : "%s:127.0.0.1:0", scheme, getpid());
+    init(1, &egress);
+    struct seaprox_link in = link_to(at, SEAPROX_SOURCE);
+    protect(&in, EGRESS, &known, 1);
+    IS(0, seaprox_link(egress, SEAPROX_SOURCE, &in));
+    IS(0, seaprox_listening(egress, 0, address, sizeof address));
+    if (!is_path)
+        snprintf(at, sizeof at, "%s:%s", scheme, address);
+    snprintf(address, sizeof address, "127.0.0.1:%d", port);
+    IS(0, seaprox_target(egress, address));
+    IS(0, seaprox_start(egress));
+    for (uintptr_t n = 0; n < THREADS; n++)
+        IS(0, pthread_create(&threads[n], NULL, run_egress, (void *)n));
+
+    for (int which = 0; which < 4; which++) {
+        struct seaprox_link out = link_to(at, SEAPROX_DEST);
+        const struct seaprox_peer *peers[] = {&far, &wrong, &plain};
+        out.wait_millis = 300;
+        if (which < 3)
+            protect(&out, which == 0 ? STRANGER : INGRESS, peers[which], 1);
+        init(0, &ingress);
+        IS(0, seaprox_listen(ingress, "127.0.0.1:0"));
+        IS(0, seaprox_link(ingress, SEAPROX_DEST, &out));
+        IS(0, seaprox_start(ingress));
+        IS(0, seaprox_listening(ingress, 0, address, sizeof address));
+        for (uintptr_t n = 0; n < THREADS; n++)
+            IS(0, pthread_create(&threads[THREADS + n], NULL, run_ingress, (void *)n));
+        int client = connect_to(port_of(address));
+        hear_reset(client);
+        IS(0, close(client));
+        IS(0, seaprox_stop(ingress));
+        for (int n = 0; n < THREADS; n++)
+            IS(0, pthread_join(threads[THREADS + n], NULL));
+        IS(0, seaprox_close(ingress));
+        CHECK(which == 3 || is_zero(out.memory, out.memory_size));
+        unlink_from(&out);
+    }
+    IS(0, seaprox_stop(egress));
+    for (int n = 0; n < THREADS; n++)
+        IS(0, pthread_join(threads[n], NULL));
+    IS(0, seaprox_counters(egress, SEAPROX_ALL, &counters));
+    IS(0, counters.accepted);
+    IS(0, seaprox_close(egress) | close(backend));
+    CHECK(is_zero(in.memory, in.memory_size));
+    unlink_from(&in);
+}
+
+/* What cannot be keys: of all of it nothing is left behind. */
+static void refuses_keys(void) {
+    static const unsigned char zeroes[SEAPROX_KEY_SIZE], low[SEAPROX_KEY_SIZE] = {1};
+    struct seaprox_link good = link_to("seqpacket:@seaprox-nobody", SEAPROX_DEST), link;
+    struct seaprox_peer peer = {.size = sizeof peer, .key = publics[EGRESS]}, many[SEAPROX_PEERS_MAX + 1], twice[2];
+    unsigned char key[SEAPROX_KEY_SIZE];
+    IS(-EINVAL, seaprox_public_key(NULL, key));
+    IS(-EINVAL, seaprox_public_key(secrets[0], NULL));
+    IS(-EINVAL, seaprox_public_key(zeroes, key));
+    init(0, &ingress);
+    link = good, link.insecure = 0;
+    IS(-EPERM, seaprox_link(ingress, SEAPROX_DEST, &link));
+    link.peers = &peer, link.peers_size = 1;
+    IS(-EPERM, seaprox_link(ingress, SEAPROX_DEST, &link));
+    link.insecure = 1;
+    IS(-EINVAL, seaprox_link(ingress, SEAPROX_DEST, &link));
+    link = good, protect(&link, INGRESS, &peer, 1), link.insecure = 1;
+    IS(-EINVAL, seaprox_link(ingress, SEAPROX_DEST, &link));
+    link.insecure = 7;
+    IS(-EINVAL, seaprox_link(ingress, SEAPROX_DEST, &link));
+    link = good, protect(&link, INGRESS, &peer, 0);
+    IS(-EINVAL, seaprox_link(ingress, SEAPROX_DEST, &link));
+    protect(&link, INGRESS, NULL, 1);
+    IS(-EINVAL, seaprox_link(ingress, SEAPROX_DEST, &link));
+    protect(&link, INGRESS, &peer, 1), link.key = zeroes;
+    IS(-EINVAL, seaprox_link(ingress, SEAPROX_DEST, &link));
+    protect(&link, EGRESS, &peer, 1);
+    IS(-EINVAL, seaprox_link(ingress, SEAPROX_DEST, &link));
+    const unsigned char *none[] = {NULL, zeroes, low};
+    for (size_t n = 0; n < 3; n++) {
+        protect(&link, INGRESS, &peer, 1), peer.key = none[n];
+        IS(-EINVAL, seaprox_link(ingress, SEAPROX_DEST, &link));
+    }
+    peer.key = publics[EGRESS], peer.psk = zeroes;
+    IS(-EINVAL, seaprox_link(ingress, SEAPROX_DEST, &link));
+    peer.psk = NULL, peer.size = 8;
+    IS(-EINVAL, seaprox_link(ingress, SEAPROX_DEST, &link));
+    peer.size = sizeof peer, twice[0] = twice[1] = peer;
+    protect(&link, INGRESS, twice, 2);
+    IS(-EINVAL, seaprox_link(ingress, SEAPROX_DEST, &link));
+    unlink_from(&good);
+    good = link_to("seqpacket:@seaprox-nobody", SEAPROX_SOURCE), link = good;
+    protect(&link, INGRESS, twice, 2);
+    IS(-EEXIST, seaprox_link(ingress, SEAPROX_SOURCE, &link));
+    twice[1].key = publics[STRANGER], twice[1].size = 2 * sizeof peer;
+    IS(-EINVAL, seaprox_link(ingress, SEAPROX_SOURCE, &link));
+    for (size_t n = 0; n <= SEAPROX_PEERS_MAX; n++)
+        many[n] = peer;
+    protect(&link, INGRESS, many, SEAPROX_PEERS_MAX + 1);
+    IS(-ENOSPC, seaprox_link(ingress, SEAPROX_SOURCE, &link));
+    /* An older caller's struct ends before the keys. */
+    link = good, link.size = offsetof(struct seaprox_link, key);
+    IS(0, seaprox_link(ingress, SEAPROX_SOURCE, &link));
+    IS(0, seaprox_close(ingress));
+    CHECK(is_zero(good.memory, good.memory_size));
+    unlink_from(&good);
 }
 
 /* What cannot be a link. */
@@ -238,13 +413,18 @@ static void refuses(void) {
 }
 
 int main(void) {
+    make_keys();
     refuses();
-    for (int by_connector = 0; by_connector <= 1; by_connector++) {
-        IS(0, over("udp", by_connector));
-        IS(0, over("seqpacket", by_connector));
-        int result = over("sctp", by_connector);
-        CHECK(result == 0 || result == -EPROTONOSUPPORT);
-    }
+    refuses_keys();
+    for (int keyed = 0; keyed <= 1; keyed++)
+        for (int by_connector = 0; by_connector <= 1; by_connector++) {
+            IS(0, over("udp", by_connector, keyed));
+            IS(0, over("seqpacket", by_connector, keyed));
+            int result = over("sctp", by_connector, keyed);
+            CHECK(result == 0 || result == -EPROTONOSUPPORT);
+        }
+    strangers("udp");
+    strangers("seqpacket");
     puts("all so");
     return 0;
 }

@@ -408,6 +408,24 @@ fn the_header_is_for_all() {
     assert!(dynamic.contains("Library soname: [libseaprox.so.0]"), "{dynamic}");
 }
 
+/// What the README says that the default build wants.
+#[test]
+fn the_readme_says_how_much_memory() {
+    create_dir_all(folder("programs")).expect("a folder can be made");
+    let (source, program) = (folder("programs").join("size.c"), folder("programs").join("size"));
+    let text = "#include <seaprox.h>\n#include <stdio.h>\n\
+                int main(void) { return printf(\"%zu\", (size_t)SEAPROX_SIZE) < 0; }\n";
+    std::fs::write(&source, text).expect("a file can be written");
+    let include = format!("-I{}", workspace().join("capi/include").display());
+    let [source, program] = [&source, &program].map(|path| path.to_str().expect("a path in UTF-8"));
+    run(&["cc", &include, source, "-o", program]);
+    let bytes = run(&[program]);
+    let readme = std::fs::read_to_string(workspace().join("README.md")).expect("there is one");
+    let (_, said) = readme.split_once("array of `SEAPROX_SIZE` bytes (").expect("it says so");
+    let said: String = said.chars().take_while(|c| *c != ' ').filter(|c| *c != ',').collect();
+    assert_eq!(said, bytes.trim());
+}
+
 #[test]
 fn sizes_that_cannot_be_are_refused_in_words() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

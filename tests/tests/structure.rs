@@ -232,7 +232,7 @@ fn every_file_opens_with_what_it_is() {
 /// `unsafe` only where a system call or an ABI needs it, each block with its reason.
 #[test]
 fn unsafe_stays_where_it_is_allowed() {
-    const ALLOWED: [&str; 17] = [
+    const ALLOWED: [&str; 18] = [
         "src/sys.rs",
         "src/seaprox.rs",
         "transports/sctp/src/sys.rs",
@@ -247,6 +247,7 @@ fn unsafe_stays_where_it_is_allowed() {
         "capi/src/outside.rs",
         "capi/src/talk.rs",
         "capi/src/links.rs",
+        "capi/src/keys.rs",
         "capi/src/exports/life.rs",
         "capi/src/exports/reach.rs",
         "capi/src/exports/drive.rs",

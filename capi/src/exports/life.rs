@@ -3,6 +3,7 @@
 
 use crate::addresses::{self, Place};
 use crate::carriers::{At, Sockets};
+use crate::keys::{self, Given};
 use crate::links::{self, DestEnd, DestMemory, SourceEnd, SourceMemory};
 use crate::panic;
 use crate::proxy::{self, Proxy};
@@ -204,14 +205,29 @@ pub extern "C" fn seaprox_link_sizeof(kind: u32, threads: u32) -> usize {
     (threads.max(1) as usize).checked_mul(each).unwrap_or(0)
 }
 
+/// What the other ends are to know an end by: writes the SEAPROX_KEY_SIZE bytes of the public key that goes with a
+/// secret of as many. Any bytes that were drawn at random are one.
+///
+/// -EINVAL: null, or nothing but zeroes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn seaprox_public_key(key: *const u8, public_key: *mut u8) -> c_int {
+    let make = || {
+        let public = keys::public_of(&*raw::key(key)?)?;
+        raw::put(public_key.cast(), public)
+    };
+    answer(make())
+}
+
 /// Joins the proxy to another seaprox by links. `kind` SEAPROX_SOURCE: links come in at the address, up to two a
 /// thread, in place of listeners; their connections go to the targets, or to a connector (which is told what
 /// each wants), or on through another link. SEAPROX_DEST: connections go into a link a thread to the
 /// address, which is connected, and again for ever when it is lost.
 ///
-/// -EINVAL: no such kind or address, no size, memory as of seaprox_proxy_type. -EPERM: `insecure` is not 1.
-/// -EEXIST: there is one, or connections come from, or go, somewhere else. -EBUSY: the proxy has started.
-/// Or what the kernel says: -EADDRINUSE, -EPROTONOSUPPORT (it has no SCTP) ..
+/// -EINVAL: no such kind or address, no size, memory as of seaprox_proxy_type; a key of nothing but zeroes, one that
+/// keeps no secret, this end's own among the peers, no peer, more than one of a link that goes out, or
+/// keys and `insecure` as well. -EPERM: no keys, and `insecure` is not 1. -ENOSPC: more than SEAPROX_PEERS_MAX.
+/// -EEXIST: there is one, or connections come from, or go, somewhere else, or two peers have one key. -EBUSY: the
+/// proxy has started. Or what the kernel says: -EADDRINUSE, -EPROTONOSUPPORT (it has no SCTP) ..
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn seaprox_link(proxy: *mut Proxy, kind: u32, link: *const Link) -> c_int {
     let set = || {
@@ -219,12 +235,10 @@ pub unsafe extern "C" fn seaprox_link(proxy: *mut Proxy, kind: u32, link: *const
         let mut setup = proxy.configure()?;
         let link = raw::read(link)?;
         let address = raw::text(link.address)?;
-        if link.insecure != 1 {
-            return Err(Errno::PERM);
-        }
+        let keys = Given::read(&link, kind == SEAPROX_DEST)?;
         match kind {
-            SEAPROX_SOURCE => from_links(proxy, &mut setup, &link, address),
-            SEAPROX_DEST => to_link(proxy, &mut setup, &link, address),
+            SEAPROX_SOURCE => from_links(proxy, &mut setup, (&link, keys), address),
+            SEAPROX_DEST => to_link(proxy, &mut setup, (&link, keys), address),
             _ => Err(Errno::INVAL),
         }
     };
@@ -234,7 +248,7 @@ pub unsafe extern "C" fn seaprox_link(proxy: *mut Proxy, kind: u32, link: *const
 unsafe fn from_links(
     proxy: &Proxy,
     setup: &mut Setup,
-    link: &Link,
+    (link, keys): (&Link, Option<Given>),
     address: &[u8],
 ) -> Result<(), Errno> {
     let threads = proxy.shape.threads;
@@ -245,19 +259,18 @@ unsafe fn from_links(
     let memories = raw::lent(proxy, link.memory, link.memory_size, threads as usize)?;
     let mut secret = [0; 16];
     links::random_bytes(&mut secret)?;
-    setup.from_links = Some(SourceEnd {
-        sockets: Sockets::listen(&at, threads, &links::carrier_options())?,
-        memories,
-        idle_millis: link_millis(link.timeout_millis, LINK_TIMEOUT_MILLIS)?,
-        secret,
-    });
+    let idle_millis = link_millis(link.timeout_millis, LINK_TIMEOUT_MILLIS)?;
+    let sockets = Sockets::listen(&at, threads, &links::carrier_options())?;
+    // Last, so that memory that was refused has no keys in it.
+    let secrets = links::put_keys(memories, keys.as_ref())?;
+    setup.from_links = Some(SourceEnd { sockets, memories, idle_millis, secret, secrets });
     Ok(())
 }
 
 unsafe fn to_link(
     proxy: &Proxy,
     setup: &mut Setup,
-    link: &Link,
+    (link, keys): (&Link, Option<Given>),
     address: &[u8],
 ) -> Result<(), Errno> {
     let threads = proxy.shape.threads as usize;
@@ -276,14 +289,14 @@ unsafe fn to_link(
             return Err(errno);
         }
     }
-    setup.to_link = Some(DestEnd {
-        at,
-        memories: raw::lent(proxy, link.memory, link.memory_size, threads)?,
-        idle_millis: link_millis(link.timeout_millis, LINK_TIMEOUT_MILLIS)?,
-        wait_millis: link_millis(link.wait_millis, LINK_WAIT_MILLIS)?,
-        wanted: wanted.ok_or(Errno::INVAL)?,
-        first: links::random()? as u32 / 2,
-    });
+    let memories = raw::lent(proxy, link.memory, link.memory_size, threads)?;
+    let idle_millis = link_millis(link.timeout_millis, LINK_TIMEOUT_MILLIS)?;
+    let wait_millis = link_millis(link.wait_millis, LINK_WAIT_MILLIS)?;
+    let (wanted, first) = (wanted.ok_or(Errno::INVAL)?, links::random()? as u32 / 2);
+    // Last, as above.
+    let secrets = links::put_keys(memories, keys.as_ref())?;
+    setup.to_link =
+        Some(DestEnd { at, memories, idle_millis, wait_millis, wanted, first, secrets });
     Ok(())
 }
 

@@ -95,13 +95,22 @@ impl Secret {
         secret
     }
 
+    /// Of the bytes that its text stands for.
+    ///
+    /// # Errors
+    /// [`KeyError::Zero`].
+    pub fn from_bytes(mut bytes: [u8; KEY_BYTES]) -> Result<Secret, KeyError> {
+        let secret = Secret(bytes);
+        bytes.zeroize();
+        if is_zero(&secret.0) { Err(KeyError::Zero) } else { Ok(secret) }
+    }
+
     /// As [`Secret::to_base64`] wrote it, or `wg genkey`.
     ///
     /// # Errors
     /// It is none.
     pub fn from_base64(text: &[u8]) -> Result<Secret, KeyError> {
-        let secret = Secret(bytes_of(text)?);
-        if is_zero(&secret.0) { Err(KeyError::Zero) } else { Ok(secret) }
+        Secret::from_bytes(bytes_of(text)?)
     }
 
     /// Itself, to be kept in a file.
@@ -198,13 +207,22 @@ impl Psk {
         psk
     }
 
+    /// Of the bytes that its text stands for.
+    ///
+    /// # Errors
+    /// [`KeyError::Zero`]: whoever names one does not mean [`Psk::NONE`].
+    pub fn from_bytes(mut bytes: [u8; KEY_BYTES]) -> Result<Psk, KeyError> {
+        let psk = Psk(bytes);
+        bytes.zeroize();
+        if is_zero(&psk.0) { Err(KeyError::Zero) } else { Ok(psk) }
+    }
+
     /// As [`Psk::to_base64`] wrote it, or `wg genpsk`.
     ///
     /// # Errors
     /// It is none; whoever names one does not mean [`Psk::NONE`].
     pub fn from_base64(text: &[u8]) -> Result<Psk, KeyError> {
-        let psk = Psk(bytes_of(text)?);
-        if is_zero(&psk.0) { Err(KeyError::Zero) } else { Ok(psk) }
+        Psk::from_bytes(bytes_of(text)?)
     }
 
     /// Itself, to be kept in a file.

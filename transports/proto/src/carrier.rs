@@ -208,6 +208,10 @@ impl<A: Carrier, B: Carrier> Carrier for Either<A, B> {
         each!(self, carrier => carrier.fd())
     }
 
+    fn peer(&self) -> Option<PeerNumber> {
+        each!(self, carrier => carrier.peer())
+    }
+
     fn interest(&self) -> Interest {
         each!(self, carrier => carrier.interest())
     }

@@ -91,6 +91,18 @@ pub struct Seat<'m> {
     pub(crate) packet: &'m mut [u8; PACKET_BYTES],
 }
 
+impl<'m> Seat<'m> {
+    /// Of parts that lie where their owner has them, as memory of zeroes cannot be a [`Memory`]: whatever is in
+    /// them is overwritten when there is a link. As many streams as `positions`, see [`Memory`].
+    pub fn of(
+        keys: &'m mut Streams,
+        positions: &'m mut [Position],
+        packet: &'m mut [u8; PACKET_BYTES],
+    ) -> Self {
+        Seat { keys, positions, packet }
+    }
+}
+
 /// What this end does.
 enum Role<'m, const PEERS: usize> {
     Asks { peer: &'m Peer, clock: Clock },

@@ -1,4 +1,16 @@
 use super::*;
+
+#[test]
+fn bytes_and_text_are_the_same_key() {
+    let bytes: [u8; KEY_BYTES] = core::array::from_fn(|at| at as u8 + 1);
+    let secret = Secret::from_bytes(bytes).unwrap();
+    assert_eq!(Secret::from_base64(secret.to_base64().as_str().as_bytes()), Ok(secret));
+    let psk = Psk::from_bytes(bytes).unwrap();
+    assert_eq!(Psk::from_base64(psk.to_base64().as_str().as_bytes()), Ok(psk));
+    assert_eq!(Secret::from_bytes([0; KEY_BYTES]), Err(KeyError::Zero));
+    assert_eq!(Psk::from_bytes([0; KEY_BYTES]), Err(KeyError::Zero));
+}
+
 use std::format;
 use std::string::ToString;
 
