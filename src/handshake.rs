@@ -32,7 +32,9 @@ pub enum Verdict<'v> {
 }
 
 /// A proxy type. It makes no system call and does not wait: it is given what a client said, and
-/// says what it makes of it. A client it never understands costs its seat, for the time it is given.
+/// says what it makes of it. A client it never understands costs its seat, for the time it is given. One
+/// that panics is a bug: it must end the process (docs/embedding.md has a hook that does so in one line),
+/// as the program, the library for C and `examples/tiny` do.
 ///
 /// ```
 /// use seaprox::fail::FailReason;

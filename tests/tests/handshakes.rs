@@ -16,6 +16,9 @@ use seaprox_socks5::Socks5;
 use seaprox_tcp::{AtEnd, Listener};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::panic::{PanicHookInfo, set_hook};
+use std::process::Command;
 
 const HANDSHAKE_MILLIS: u32 = 60_000;
 
@@ -171,4 +174,56 @@ fn a_long_message_is_heard_to_its_end() {
         assert_eq!(heard, b"thanks", "after {bytes} bytes");
         assert_eq!(*dest.taken.borrow(), b"for the dest");
     }
+}
+
+/// A bug that clients can find.
+struct Bomb;
+
+impl Handshake for Bomb {
+    type Origin = ();
+    type State = ();
+    const VACANT: () = ();
+
+    fn begin(&mut self, (): ()) {}
+
+    fn hear<'v>(&'v mut self, (): &'v mut (), input: &mut &'v [u8], _: &mut Reply) -> Verdict<'v> {
+        // There is none at first.
+        if input.is_empty() {
+            Verdict::More
+        } else {
+            panic!("{} bytes\nof many lines", input.len())
+        }
+    }
+
+    fn answer(&mut self, (): &mut (), _: Result<(), FailReason>, _: &mut Reply) {}
+}
+
+/// As docs/embedding.md has it.
+fn end(bug: &PanicHookInfo<'_>) {
+    match bug.location() {
+        Some(at) => eprintln!("my-proxy: a bug at {at}"),
+        None => eprintln!("my-proxy: a bug"),
+    }
+    std::process::abort();
+}
+
+/// A proxy type that panics ends the process with one line; in a process of its own, which is this test
+/// once more.
+#[test]
+fn a_panic_ends_the_process_with_one_line() {
+    const INSIDE: &str = "SEAPROX_TEST_PANICS";
+    const OWN_NAME: &str = "a_panic_ends_the_process_with_one_line";
+    if std::env::var_os(INSIDE).is_some() {
+        set_hook(Box::new(end));
+        all_at_once(Bomb, b"boo");
+        return;
+    }
+    let mut again = Command::new(std::env::current_exe().expect("a test has a file"));
+    let output = again.args([OWN_NAME, "--exact", "--nocapture"]).env(INSIDE, "").output();
+    let output = output.expect("it can be run again");
+    const SIGABRT: i32 = 6;
+    assert_eq!(output.status.signal(), Some(SIGABRT));
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    let at = concat!("my-proxy: a bug at ", file!(), ":");
+    assert!(said.starts_with(at) && said.lines().count() == 1, "{said}");
 }
