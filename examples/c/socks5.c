@@ -24,11 +24,6 @@ static alignas(SEAPROX_ALIGN) unsigned char memory[SEAPROX_SIZE];
 static alignas(SEAPROX_ALIGN) unsigned char seats[CONNECTIONS * SEAPROX_SEAT_BYTES];
 static struct seaprox *proxy;
 
-/* What we know of a client. */
-struct client {
-    unsigned char greeted;
-};
-
 static void say(struct seaprox_verdict *verdict, const unsigned char *bytes, size_t size) {
     memcpy(verdict->reply + verdict->reply_size, bytes, size);
     verdict->reply_size += size;
@@ -48,7 +43,7 @@ static int reject(struct seaprox_verdict *verdict, unsigned char code, uint32_t 
 }
 
 /* "Which methods do you know?": one byte of version, one of length, and so many methods. */
-static int greet(struct client *client, const uint8_t *in, size_t size, struct seaprox_verdict *verdict) {
+static int greet(unsigned char *greeted, const uint8_t *in, size_t size, struct seaprox_verdict *verdict) {
     if (size >= 1 && in[0] != VERSION)
         return reject(verdict, 0, SEAPROX_REASON_PROTOCOL);
     if (size < 2 || size < 2u + in[1])
@@ -58,7 +53,7 @@ static int greet(struct client *client, const uint8_t *in, size_t size, struct s
         return reject(verdict, 0, SEAPROX_REASON_AUTH);
     }
     say(verdict, (const unsigned char[]){VERSION, 0}, 2);
-    client->greeted = 1;
+    *greeted = 1;
     verdict->consumed = 2u + in[1];
     return SEAPROX_MORE;
 }
@@ -95,23 +90,21 @@ static int request(const uint8_t *in, size_t size, struct seaprox_verdict *verdi
     return SEAPROX_CONNECT;
 }
 
-/* One message a call: with more of them it is called again at once. */
-static int on_bytes(void *user, void *state, const uint8_t *in, size_t size,
-                    struct seaprox_verdict *verdict) {
-    struct client *client = state;
+/* One message a call: with more of them it is called again at once. All we know of a client is whether it was
+   greeted. */
+static int on_bytes(void *user, void *greeted, const uint8_t *in, size_t size, struct seaprox_verdict *verdict) {
     (void)user;
-    return client->greeted ? request(in, size, verdict) : greet(client, in, size, verdict);
+    return *(unsigned char *)greeted ? request(in, size, verdict) : greet(greeted, in, size, verdict);
 }
 
-static void on_answer(void *user, void *state, uint32_t reason, struct seaprox_verdict *verdict) {
+static void on_answer(void *user, void *greeted, uint32_t reason, struct seaprox_verdict *verdict) {
     static const unsigned char codes[SEAPROX_NUM_CONNECTION_FAIL_REASONS] = {
         [SEAPROX_REASON_NAME_RESOLUTION] = NO_HOST, [SEAPROX_REASON_CONNECTION_REFUSED] = REFUSED,
         [SEAPROX_REASON_TIMED_OUT] = TTL_EXPIRED,   [SEAPROX_REASON_DENIED] = NOT_ALLOWED,
         [SEAPROX_REASON_UNREACHABLE] = NO_NETWORK,
     };
-    const struct client *client = state;
     (void)user;
-    if (client->greeted)
+    if (*(unsigned char *)greeted)
         answer(verdict, reason == 0 ? 0 : codes[reason] != 0 ? codes[reason] : FAILED);
 }
 
@@ -125,7 +118,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 
 static void *resolver(void *arg) {
-    char host[NI_MAXHOST], port[NI_MAXSERV], address[NI_MAXHOST + NI_MAXSERV + 4];
+    char host[NI_MAXHOST], address[NI_MAXHOST + 10];
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     (void)arg;
     for (;;) {
@@ -135,17 +128,15 @@ static void *resolver(void *arg) {
             pthread_cond_wait(&changed, &lock);
         struct job job = jobs[taken++ % JOBS];
         pthread_mutex_unlock(&lock);
-        if (getaddrinfo(job.host, job.port, &hints, &found) != 0 ||
-            getnameinfo(found->ai_addr, found->ai_addrlen, host, sizeof host, port, sizeof port,
-                        NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+        if (getaddrinfo(job.host, job.port, &hints, &found) != 0) {
             seaprox_complete(proxy, job.ticket, -1, SEAPROX_REASON_NAME_RESOLUTION);
-        } else {
-            snprintf(address, sizeof address, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
-            if (seaprox_connect(proxy, job.ticket, address) != 0)
-                seaprox_complete(proxy, job.ticket, -1, SEAPROX_REASON_UNREACHABLE);
+            continue;
         }
-        if (found != NULL)
-            freeaddrinfo(found);
+        getnameinfo(found->ai_addr, found->ai_addrlen, host, sizeof host, NULL, 0, NI_NUMERICHOST);
+        freeaddrinfo(found);
+        snprintf(address, sizeof address, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, job.port);
+        if (seaprox_connect(proxy, job.ticket, address) != 0)
+            seaprox_complete(proxy, job.ticket, -1, SEAPROX_REASON_UNREACHABLE);
     }
     return NULL;
 }
@@ -173,24 +164,17 @@ static void drain(int signal) {
 }
 
 int main(int argc, char **argv) {
-    const struct seaprox_options options = {.size = sizeof options,
-                                            .abi_version = SEAPROX_ABI_VERSION,
-                                            .connections = CONNECTIONS,
-                                            .name = "socks5"};
-    const struct seaprox_proxy_type type = {.size = sizeof type,
-                                            .seats = seats,
-                                            .seats_size = sizeof seats,
-                                            .state_size = sizeof(struct client),
-                                            .on_bytes = on_bytes,
-                                            .on_answer = on_answer};
+    const struct seaprox_options options = {
+        .size = sizeof options, .abi_version = SEAPROX_ABI_VERSION, .connections = CONNECTIONS, .name = "socks5"};
+    const struct seaprox_proxy_type type = {
+        .size = sizeof type, .seats = seats, .seats_size = sizeof seats, .state_size = 1,
+        .on_bytes = on_bytes, .on_answer = on_answer};
     const struct seaprox_connector connector = {.size = sizeof connector, .on_connect = on_connect};
     char address[SEAPROX_ADDRESS_SIZE];
     int result;
 
-    if (argc != 2) {
-        fprintf(stderr, "usage: socks5 LISTEN\n");
-        return 64;
-    }
+    if (argc != 2)
+        return fprintf(stderr, "usage: socks5 LISTEN\n"), 64;
     if ((result = seaprox_init(memory, sizeof memory, &options, &proxy)) != 0 ||
         (result = seaprox_listen(proxy, argv[1])) != 0 ||
         (result = seaprox_proxy_type(proxy, &type)) != 0 ||
@@ -204,11 +188,8 @@ int main(int argc, char **argv) {
     signal(SIGINT, drain);
     for (int n = 0; n < RESOLVERS; n++) {
         pthread_t thread;
-        if ((result = pthread_create(&thread, NULL, resolver, NULL)) != 0) {
-            fprintf(stderr, "socks5: %s\n", strerror(result));
-            return 1;
-        }
-        pthread_detach(thread);
+        if ((result = pthread_create(&thread, NULL, resolver, NULL)) != 0)
+            return fprintf(stderr, "socks5: %s\n", strerror(result)), 1;
     }
     printf("listening %s\n", address);
     fflush(stdout);
