@@ -18,6 +18,17 @@ pub enum Family {
 }
 
 /// The address at the far end of a side. All zeroes is "not known".
+///
+/// ```
+/// use core::net::SocketAddr;
+/// use seaprox::address::{Address, Family};
+///
+/// let at: SocketAddr = "[::ffff:192.0.2.1]:80".parse()?;
+/// let address = Address::from(at);
+/// assert_eq!((address.family(), address.port()), (Family::Ipv4, 80));
+/// assert_eq!(address.to_string(), "ipv4[192.0.2.1:80]");
+/// # Ok::<(), core::net::AddrParseError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Address {
     ip: [u8; 16],

@@ -60,6 +60,14 @@ pub const fn decode(word: u64) -> Outcome {
 }
 
 /// The right to report one outcome, once. Plain data, so it can cross threads and languages.
+///
+/// ```
+/// use seaprox::completion::Ticket;
+///
+/// // As a number it may go to another thread, or through C.
+/// let ticket = Ticket::from_word(0);
+/// assert_eq!(Ticket::from_word(ticket.to_word()), ticket);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
     /// The mailbox's number, over all threads' tables.

@@ -17,6 +17,20 @@ use crate::transport::{Attempt, Cause, Desk, Dest, Dial, Event, Step, Transport}
 /// [`crate::share::Commons::complete`] with the ticket. A socket whose connect(2) is under way will do
 /// as well: the worker waits for it. After `timeout_millis`, for both together, the connection is
 /// given up; a completion that comes later is told that it is stale and keeps its descriptor.
+///
+/// ```
+/// use seaprox::completion::Ticket;
+/// use seaprox::connector::External;
+/// use seaprox::sys::Linux;
+/// use seaprox::transport::Dest;
+/// use std::sync::mpsc;
+///
+/// // Whoever receives connects, and completes the ticket.
+/// let (wishes, _connector) = mpsc::channel();
+/// let dest = External::new(move |ticket: Ticket, _: ()| wishes.send(ticket).unwrap(), 10_000);
+/// fn is_a_dest(_: impl Dest<Linux, ()>) {}
+/// is_a_dest(dest);
+/// ```
 #[derive(Debug)]
 pub struct External<F> {
     connect: F,

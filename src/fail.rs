@@ -8,6 +8,15 @@ use core::fmt;
 pub const NUM_CONNECTION_FAIL_REASONS: u64 = 64;
 
 /// Why a connection was not made, or did not end in order.
+///
+/// ```
+/// use seaprox::fail::FailReason;
+///
+/// assert_eq!(FailReason::from_number(2), Some(FailReason::ConnectionRefused));
+/// assert_eq!(FailReason::from_number(0), None);
+/// assert_eq!(FailReason::from_number(200), Some(FailReason::Other), "of a later version");
+/// assert_eq!(FailReason::TimedOut.name(), "timed-out");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum FailReason {

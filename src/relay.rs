@@ -42,6 +42,15 @@ pub const PIPES_MAX: usize = 1024;
 /// How many pipes one thread may hold open, in use and in the pool, of either size. Each is two
 /// descriptors, and kernel memory up to its capacity while bytes are in it. None at all is in order:
 /// then everything is copied.
+///
+/// ```
+/// use seaprox::relay::PipeLimits;
+///
+/// let limits = PipeLimits::of(64, 4 << 20);
+/// assert!(limits.pipes() <= 2 * 64 && limits.bytes() <= 4 << 20);
+/// assert_eq!(limits.at_most(3).pipes(), 3);
+/// assert_eq!(PipeLimits::of(64, 0), PipeLimits::default(), "everything is copied");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PipeLimits {
     /// Pipes of [`LARGE_PIPE_BYTES`].

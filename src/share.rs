@@ -173,6 +173,24 @@ impl Share {
 }
 
 /// What all threads of one proxy see.
+///
+/// ```
+/// use seaprox::Seaprox;
+/// use seaprox::completion::{Outcome, Stale, Ticket};
+/// use seaprox::fail::FailReason;
+/// use seaprox::share::Order;
+/// use seaprox::sys::Linux;
+///
+/// static PROXY: Seaprox<8, 1> = Seaprox::new();
+///
+/// let commons = PROXY.commons();
+/// let nobodys = Ticket::from_word(0);
+/// let failed = Outcome::Failed(FailReason::Unreachable);
+/// assert_eq!(commons.complete(Linux, nobodys, failed), Err(Stale));
+/// commons.order(Linux, Order::Drain);
+/// assert_eq!(commons.ordered(), Order::Drain);
+/// assert_eq!(commons.shares()[0].occupied(), 0);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Commons<'a> {
     pub(crate) mailboxes: &'a [Mailbox],

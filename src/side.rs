@@ -27,6 +27,15 @@ pub enum SideState {
 }
 
 /// A side's place in its thread's table: even is a source, odd its dest, half of it the connection.
+///
+/// ```
+/// use seaprox::side::{SideKey, SideKind};
+///
+/// let source = SideKey::source(7);
+/// assert_eq!((source.connection(), source.kind()), (7, SideKind::Source));
+/// assert_eq!(source.other(), SideKey::dest(7));
+/// assert_eq!(SideKey::from_number(source.number()), source);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SideKey(pub(crate) u32);
 
@@ -72,6 +81,14 @@ impl SideKey {
 }
 
 /// What a side's bytes rest in: a descriptor, or a channel of a transport that lends its memory.
+///
+/// ```
+/// use seaprox::side::Handle;
+///
+/// assert_eq!(Handle::descriptor(3).fd(), Some(3));
+/// let channel = Handle::channel(3);
+/// assert_eq!((channel.fd(), channel.number()), (None, 3));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Handle(NonZero<u32>);
 
@@ -343,6 +360,15 @@ impl Side {
 
 /// A connection in words, like `static[ipv4[1.2.3.4:3234]->ipv6[[::1]:80]]`; put together when
 /// shown, from the addresses kept since accept and connect.
+///
+/// ```
+/// use seaprox::address::Address;
+/// use seaprox::side::Description;
+///
+/// let (source, dest) = (Address::UNIX, Address::UNKNOWN);
+/// let description = Description { proxy: "static", source, dest };
+/// assert_eq!(description.to_string(), "static[unix->unknown]");
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Description {
     /// The kind of proxy.

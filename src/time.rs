@@ -4,6 +4,14 @@
 use core::num::NonZeroU32;
 
 /// A point on the monotonic clock, in milliseconds.
+///
+/// ```
+/// use seaprox::time::Instant;
+///
+/// let now = Instant::from_millis(5000);
+/// assert_eq!(now.after(250).since(now), 250);
+/// assert_eq!(now.since(now.after(250)), 0, "it lies ahead");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Instant(u64);
 

@@ -36,6 +36,13 @@ const STARVED_MILLIS: u32 = 10;
 const PIPE_BYTES: usize = 64 * 1024 * 1024;
 
 /// How a worker behaves.
+///
+/// ```
+/// use seaprox::worker::Options;
+///
+/// let options = Options { idle_millis: Some(60_000), ..Options::default() };
+/// assert_eq!((options.proxy, options.half_close_millis), ("static", None));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// How descriptions begin.
@@ -66,6 +73,24 @@ impl Default for Options {
 }
 
 /// One thread: its table, its epoll, where connections come from and where they go.
+///
+/// ```
+/// use seaprox::Seaprox;
+/// use seaprox::share::Order;
+/// use seaprox::sys::{Linux, SysResult};
+/// use seaprox::transport::{Dest, Source};
+/// use seaprox::worker::{Options, Worker};
+///
+/// static PROXY: Seaprox<64, 1> = Seaprox::new();
+///
+/// /// Relays from `source` to `dest` until somebody says [`Order::Drain`] or [`Order::Stop`].
+/// fn relay<S: Source<Linux>>(source: S, dest: impl Dest<Linux, S::Target>) -> SysResult<()> {
+///     let Some(table) = PROXY.claim(1, 64).and_then(|mut tables| tables.next()) else {
+///         return Ok(());
+///     };
+///     Worker::new(Linux, table, source, dest, (), Options::default())?.run()
+/// }
+/// ```
 pub struct Worker<'a, K: Sys, S, D, O> {
     pub(crate) sys: K,
     pub(crate) table: Table<'a>,

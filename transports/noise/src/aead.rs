@@ -99,6 +99,18 @@ impl Algorithm {
 }
 
 /// One key of the algorithm that was agreed on, expanded.
+///
+/// ```
+/// use seaprox_noise::aead::{Aead, Algorithm, Cipher, nonce};
+///
+/// let cipher = Cipher::new(Algorithm::ChaCha20Poly1305, &[7; 32]);
+/// let mut body = *b"hello";
+/// let tag = cipher.seal_in_place(&nonce(1), b"header", &mut body);
+/// assert_ne!(&body, b"hello");
+/// assert!(!cipher.open_in_place(&nonce(2), b"header", &mut body.clone(), &tag));
+/// assert!(cipher.open_in_place(&nonce(1), b"header", &mut body, &tag));
+/// assert_eq!(&body, b"hello");
+/// ```
 pub struct Cipher(Kind);
 
 #[cfg_attr(

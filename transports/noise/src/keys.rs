@@ -79,6 +79,15 @@ fn is_zero(bytes: &[u8; KEY_BYTES]) -> bool {
 }
 
 /// What only its owner knows.
+///
+/// ```
+/// use seaprox_noise::keys::{KeyError, Secret};
+///
+/// let secret = Secret::from_random([7; 32]);
+/// let text = secret.to_base64();
+/// assert_eq!(Secret::from_base64(text.as_str().as_bytes()), Ok(secret));
+/// assert_eq!(Secret::from_base64(b"short"), Err(KeyError::Malformed));
+/// ```
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Secret([u8; KEY_BYTES]);
 
@@ -145,6 +154,14 @@ impl fmt::Debug for Secret {
 }
 
 /// What one end is known by.
+///
+/// ```
+/// use seaprox_noise::keys::{KeyError, Public, Secret};
+///
+/// let public = Secret::from_random([7; 32]).public();
+/// assert_eq!(Public::from_base64(public.to_string().as_bytes()), Ok(public));
+/// assert_eq!(Public::from_bytes([0; 32]), Err(KeyError::Zero));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Public([u8; KEY_BYTES]);
 
@@ -192,6 +209,13 @@ impl fmt::Debug for Public {
 }
 
 /// What two ends know besides, so that who breaks the curve one day still reads nothing.
+///
+/// ```
+/// use seaprox_noise::keys::{KeyError, Psk};
+///
+/// assert_ne!(Psk::from_random([7; 32]), Psk::NONE);
+/// assert_eq!(Psk::from_bytes([0; 32]), Err(KeyError::Zero));
+/// ```
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Psk([u8; KEY_BYTES]);
 
@@ -251,6 +275,14 @@ impl fmt::Debug for Psk {
 }
 
 /// This end: its secret, and what it is known by.
+///
+/// ```
+/// use seaprox_noise::keys::{Identity, Secret};
+///
+/// let secret = Secret::from_random([1; 32]);
+/// let public = secret.public();
+/// assert_eq!(Identity::new(secret).public(), public);
+/// ```
 #[derive(Debug)]
 pub struct Identity {
     secret: Secret,
@@ -283,6 +315,17 @@ impl Identity {
 }
 
 /// Somebody else: what it is known by, and what is known besides.
+///
+/// ```
+/// use seaprox_noise::keys::{Identity, KeyError, Peer, Psk, Secret};
+///
+/// let own = Identity::new(Secret::from_random([1; 32]));
+/// let theirs = Secret::from_random([2; 32]).public();
+/// let peer = Peer::new(&own, theirs, Psk::NONE)?;
+/// assert_eq!(peer.public(), theirs);
+/// assert_eq!(Peer::new(&own, own.public(), Psk::NONE), Err(KeyError::Own));
+/// # Ok::<(), KeyError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     public: Public,

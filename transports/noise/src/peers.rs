@@ -25,6 +25,20 @@ struct Entry {
 }
 
 /// At most `N` peers, and what their clocks showed.
+///
+/// ```
+/// use seaprox_noise::keys::{Identity, KeyError, Peer, Psk, Secret};
+/// use seaprox_noise::peers::{PeerError, Peers};
+///
+/// let own = Identity::new(Secret::from_random([1; 32]));
+/// let theirs = Secret::from_random([2; 32]).public();
+/// let peer = Peer::new(&own, theirs, Psk::NONE)?;
+/// let mut peers = Peers::<4>::new();
+/// assert_eq!(peers.add(peer.clone()), Ok(0));
+/// assert_eq!(peers.add(peer), Err(PeerError::Twice));
+/// assert_eq!((peers.count(), peers.public(0)), (1, Some(theirs)));
+/// # Ok::<(), KeyError>(())
+/// ```
 #[derive(Debug)]
 pub struct Peers<const N: usize> {
     entries: [Option<Entry>; N],

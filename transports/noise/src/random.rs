@@ -11,6 +11,13 @@ use blake2::{Blake2s256, Digest};
 use core::fmt;
 
 /// Draws 32 bytes at a time.
+///
+/// ```
+/// use seaprox_noise::random::Random;
+///
+/// let mut random = Random::new([7; 32]);
+/// assert_ne!(random.draw(), random.draw());
+/// ```
 pub struct Random(Wiped<KEY_BYTES>);
 
 impl Random {

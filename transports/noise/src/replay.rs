@@ -15,6 +15,14 @@ const WORD_BITS: u64 = 64;
 const WORDS: usize = (WINDOW / WORD_BITS) as usize + 1;
 
 /// The numbers seen so far. 2 KiB.
+///
+/// ```
+/// use seaprox_noise::replay::Replay;
+///
+/// let mut seen = Replay::new();
+/// assert!(seen.mark(7) && seen.mark(3), "in any order");
+/// assert!(!seen.mark(7), "but once");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Replay {
     words: [u64; WORDS],

@@ -93,6 +93,36 @@ enum Stage<C> {
 }
 
 /// A link that connects itself.
+///
+/// ```
+/// use seaprox_proto::dest::{Connect, DestOptions, LinkDest};
+/// use seaprox_proto::link::LinkMemory;
+/// use seaprox_proto::session::{Config, Role};
+/// use seaprox::sys::Linux;
+/// use seaprox::transport::Dest;
+/// use seaprox::wanted::Wish;
+///
+/// /// Connections that want what the far end has of itself.
+/// fn to<'m, C: Connect>(
+///     memory: &'m mut LinkMemory<8, 64>,
+///     connect: C,
+/// ) -> impl Dest<Linux, ()> + use<'m, C> {
+///     let config = Config {
+///         role: Role::Initiator,
+///         peer_channels_max: 0,
+///         idle_millis: 15_000,
+///         opens_per_second_max: 1000,
+///         first_offset: 0,
+///     };
+///     let options = DestOptions {
+///         wanted: Wish::DEFAULT,
+///         wait_millis: 10_000,
+///         connect_millis: 10_000,
+///         seed: 1,
+///     };
+///     LinkDest::new(memory.link(0, config), connect, &mut [], options)
+/// }
+/// ```
 pub struct LinkDest<'m, A: Connect> {
     link: Link<'m, A::Carrier>,
     connect: A,

@@ -42,6 +42,18 @@ const ROOM_BYTES_MIN: usize = OFFSET_HEADER_BYTES + 512;
 
 /// All that one link ever uses. All zeroes: it belongs in a static, and pages of it are touched only
 /// as they are used.
+///
+/// ```
+/// use seaprox_proto::link::LinkMemory;
+///
+/// type Memory = LinkMemory<8, 64>;
+///
+/// // Each of a source's links has one.
+/// static MEMORIES: std::sync::Mutex<[Memory; 2]> =
+///     std::sync::Mutex::new([const { Memory::new() }; 2]);
+/// assert_eq!(Memory::MEMORY_BYTES, size_of::<Memory>());
+/// # assert_eq!(MEMORIES.lock().unwrap().len(), 2);
+/// ```
 pub struct LinkMemory<const CHANNELS: usize, const CHUNKS: usize> {
     session: Memory<CHANNELS, CHUNKS>,
     outgoing: [u8; PACKET_BYTES],

@@ -58,6 +58,14 @@ impl core::error::Error for Malformed {}
 
 /// Which channel: who opened it, its slot among that end's channels, and which of all the channels
 /// that were ever there. Any number may come from the peer.
+///
+/// ```
+/// use seaprox_proto::message::ChannelId;
+///
+/// let id = ChannelId::new(true, 3, 7);
+/// assert_eq!((id.by_initiator(), id.generation(), id.slot()), (true, 3, 7));
+/// assert_eq!(id.stream(), 16);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChannelId(pub u32);
 

@@ -43,6 +43,22 @@ pub(crate) const CREDIT_BYTES_MAX: u32 = 1 << 30;
 /// `CHUNKS` chunks of [`CHUNK_BYTES`] for what was received and waits.
 ///
 /// All zeroes when new, so it belongs in a static, and memory is touched only as it is used.
+///
+/// ```
+/// use seaprox_proto::session::{Config, Memory, Role};
+///
+/// static MEMORY: std::sync::Mutex<Memory<8, 64>> = std::sync::Mutex::new(Memory::new());
+///
+/// let mut memory = MEMORY.lock().unwrap();
+/// let _session = memory.session(Config {
+///     role: Role::Acceptor,
+///     peer_channels_max: 8,
+///     idle_millis: 15_000,
+///     opens_per_second_max: 1000,
+///     first_offset: 0,
+/// });
+/// assert!(Memory::<8, 64>::MEMORY_BYTES >= 64 * 4096);
+/// ```
 pub struct Memory<const CHANNELS: usize, const CHUNKS: usize> {
     channels: [[Channel; 2]; CHANNELS],
     chunks: [[u8; CHUNK_BYTES]; CHUNKS],

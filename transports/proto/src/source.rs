@@ -73,6 +73,27 @@ const VAIN_ROUNDS_MAX: u32 = 2;
 const IN_A_ROW_MAX: u32 = 32;
 
 /// Links that are accepted, at most `LINKS` at once.
+///
+/// ```
+/// use seaprox_proto::link::LinkMemory;
+/// use seaprox_proto::session::{Config, Role};
+/// use seaprox_proto::source::{Accept, LinkSource};
+///
+/// /// Two links at once, whose far ends may open eight channels each.
+/// fn from<A: Accept>(
+///     accept: A,
+///     memories: &mut [LinkMemory<8, 64>; 2],
+/// ) -> LinkSource<'_, A, 2> {
+///     let config = Config {
+///         role: Role::Acceptor,
+///         peer_channels_max: 8,
+///         idle_millis: 15_000,
+///         opens_per_second_max: 1000,
+///         first_offset: 0,
+///     };
+///     LinkSource::new(accept, memories, config)
+/// }
+/// ```
 pub struct LinkSource<'m, A: Accept, const LINKS: usize> {
     accept: A,
     links: [Link<'m, A::Carrier>; LINKS],

@@ -23,6 +23,16 @@ static_assertions::const_assert_eq!(SOCKADDR_IN6_BYTES, 28);
 pub(crate) type Addresses = ArrayVec<SocketAddr, ADDRESSES_MAX>;
 
 /// Where an association leads to, or where it is listened for.
+///
+/// ```
+/// use seaprox_sctp::{Endpoint, EndpointError};
+///
+/// let [one, other] = ["192.0.2.1:7000".parse()?, "198.51.100.1:7000".parse()?];
+/// let endpoint = Endpoint::new(&[one, other]).unwrap().through_udp(9899);
+/// assert_eq!(endpoint.addresses(), [one, other]);
+/// assert_eq!(Endpoint::new(&[one, one]), Err(EndpointError::Twice));
+/// # Ok::<(), core::net::AddrParseError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     addresses: Addresses,

@@ -46,6 +46,13 @@ pub const SEND_BUFFER_BYTES: usize = 256 << 10;
 pub const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
 
 /// What a socket is told before it connects or listens; what is accepted inherits it.
+///
+/// ```
+/// use seaprox_sctp::{Options, SEND_BUFFER_BYTES};
+///
+/// let options = Options { receive_buffer_bytes: 1 << 16, ..Options::new(100) };
+/// assert_eq!((options.channels, options.send_buffer_bytes), (100, SEND_BUFFER_BYTES));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// How many channels each end may open, at most 32,767: SCTP is asked for `1 + 2 * channels`

@@ -13,6 +13,23 @@ use seaprox::sys::{Errno, OwnedFd, RawFd, unix_address};
 use seaprox_proto::carrier::{Bounds, Carrier, Received};
 
 /// A SOCK_SEQPACKET unix socket that is connected.
+///
+/// ```
+/// use seaprox_proto::carrier::Carrier;
+/// use seaprox_sctp::{Options, Seqpacket, Socket};
+///
+/// let path = format!("@seaprox-doc-{}", std::process::id());
+/// let listener = Seqpacket::listen(path.as_bytes(), &Options::new(8))?;
+/// let mut near = Seqpacket::connect(path.as_bytes(), &Options::new(8))?;
+/// near.finish_connect()?;
+/// let (mut far, _) = Seqpacket::accept(&listener)?;
+/// near.send(0, b"a packet")?;
+/// let mut room = [0; 64];
+/// far.receive(&mut room)?; // that it is up
+/// far.receive(&mut room)?;
+/// assert_eq!(&room[..8], b"a packet");
+/// # Ok::<(), seaprox::sys::Errno>(())
+/// ```
 #[derive(Debug)]
 pub struct Seqpacket {
     fd: OwnedFd,

@@ -110,6 +110,20 @@ enum Role<'m, const PEERS: usize> {
 }
 
 /// All of it, one for each thread. `PEERS`: so many may ask for links, at most.
+///
+/// ```
+/// use seaprox_noise::aead::Algorithm;
+/// use seaprox_noise::keys::{Identity, KeyError, Peer, Psk, Secret};
+/// use seaprox_sealed::{Keeper, Kind, Memory, System};
+///
+/// let own = Identity::new(Secret::from_random([1; 32]));
+/// let peer = Peer::new(&own, Secret::from_random([2; 32]).public(), Psk::NONE)?;
+/// let mut memory = Memory::<1>::new();
+/// let keeper: Keeper<System, 1> =
+///     Keeper::asking(&own, &peer, Kind::Seqpacket, Algorithm::Aes128Gcm, System);
+/// keeper.give(memory.seat());
+/// # Ok::<(), KeyError>(())
+/// ```
 pub struct Keeper<'m, O, const PEERS: usize> {
     own: &'m Identity,
     terms: Terms,

@@ -63,6 +63,18 @@ struct Race {
 }
 
 /// Connects to the first target that can be reached, of those that `P` chooses for a connection.
+///
+/// ```
+/// use seaprox::sys::Linux;
+/// use seaprox_tcp::resolve::NoNames;
+/// use seaprox_tcp::{DialOptions, Dialer, Target};
+///
+/// // The second is tried if the first cannot be reached.
+/// let targets = [Target::Inet("192.0.2.1:80".parse()?), Target::Unix(b"/run/backend")];
+/// let options = DialOptions { connect_millis: 3000, ..DialOptions::default() };
+/// let _dest = Dialer::new(Linux, &targets, NoNames, options);
+/// # Ok::<(), core::net::AddrParseError>(())
+/// ```
 #[derive(Debug)]
 pub struct Dialer<'t, K, R, P = ()> {
     sys: K,

@@ -89,6 +89,18 @@ pub enum AtEnd {
 ///
 /// The same descriptor may be in the epoll of every thread: it is registered exclusively, so one
 /// client wakes one thread, and each wake takes one client.
+///
+/// ```
+/// use seaprox::sys::Linux;
+/// use seaprox_tcp::{AtEnd, ListenOptions, Listener, listen};
+/// use std::os::fd::AsRawFd;
+///
+/// let options = ListenOptions { v6_only: true, ..ListenOptions::default() };
+/// let socket = listen("127.0.0.1:0".parse()?, options)?;
+/// // It borrows the descriptor: the socket must outlive the worker that has this source.
+/// let _source = Listener::new(Linux, socket.as_raw_fd(), AtEnd::Refuse);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Listener<K> {
     sys: K,

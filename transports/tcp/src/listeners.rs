@@ -12,6 +12,19 @@ use seaprox::transport::{Asked, Desk, Event, Source, Transport};
 pub const LISTENERS_MAX: usize = 16;
 
 /// Listening sockets, each with a mark: what is said of its clients.
+///
+/// ```
+/// use seaprox::sys::Linux;
+/// use seaprox_tcp::{AtEnd, ListenOptions, Listener, Listeners, listen};
+/// use std::os::fd::AsRawFd;
+///
+/// let anywhere = "127.0.0.1:0".parse()?;
+/// let sockets = [listen(anywhere, ListenOptions::default())?, listen(anywhere, ListenOptions::default())?];
+/// let listeners = sockets.each_ref().map(|fd| Listener::new(Linux, fd.as_raw_fd(), AtEnd::Refuse));
+/// // Each client's target is the mark of the socket it came to.
+/// let _source = Listeners::new(listeners.into_iter().zip(["the first", "the second"]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Listeners<K, M = ()> {
     listeners: ArrayVec<(Listener<K>, M), LISTENERS_MAX>,

@@ -153,6 +153,26 @@ impl Default for Places {
 /// Lets sources choose among services, and among what `A` allows.
 ///
 /// A connect takes O(services) to choose, a name O([`PLACES`]) to choose and to forget.
+///
+/// ```
+/// use seaprox::fail::FailReason;
+/// use seaprox::side::SideKey;
+/// use seaprox::wanted::{Wanted, Wish};
+/// use seaprox_tcp::{Chosen, Places, Service, Services, Targets};
+///
+/// // Of the dialer's three targets the first two are `web`, which is what is meant without a name as well.
+/// let services = [
+///     Service { name: b"", targets: 0..2 },
+///     Service { name: b"web", targets: 0..2 },
+///     Service { name: b"mail", targets: 2..3 },
+/// ];
+/// let mut places = Places::new();
+/// let mut chooser = Services::new(&services, (), &mut places);
+/// let mut choose = |wanted| chooser.choose(SideKey::dest(0), Wish::new(wanted).unwrap());
+/// assert_eq!(choose(Wanted::Service(b"mail")), Ok(Chosen::Some(2..3)));
+/// assert_eq!(choose(Wanted::Service(b"news")), Err(FailReason::NoSuchService));
+/// assert_eq!(choose(Wanted::Name(b"example.org", 80)), Err(FailReason::Denied));
+/// ```
 pub struct Services<'t, A> {
     services: &'t [Service<'t>],
     allow: A,

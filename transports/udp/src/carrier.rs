@@ -33,6 +33,14 @@ const REFUSED_MICROS: u64 = 1_000_000;
 const PLACES_MAX: u32 = 8;
 
 /// What both ends of links over UDP are told.
+///
+/// ```
+/// use seaprox_udp::carrier::Options;
+/// use seaprox_udp::congestion::Algorithm;
+///
+/// let options = Options { algorithm: Algorithm::Cubic, ..Options::USUAL };
+/// assert_eq!(options.flight_bytes_max, Options::USUAL.flight_bytes_max);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// How much may be under way.

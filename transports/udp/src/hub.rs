@@ -131,6 +131,21 @@ pub(crate) enum Owner {
 }
 
 /// All of it, one for each thread.
+///
+/// ```
+/// use seaprox_udp::hub::{Hub, Numbering};
+/// use seaprox_udp::keyed::Protection;
+/// use seaprox_udp::reliable::Memory;
+/// use seaprox_udp::socket::{Options, RECEIVE_BYTES, UdpSocket};
+///
+/// // Of one thread whose only link goes out, without keys.
+/// let (mut buffer, mut memory) = ([0; RECEIVE_BYTES], Box::new(Memory::<64, 128>::new()));
+/// let hub = Hub::new(&mut buffer, Numbering::Steering(0), 0x5eed, Protection::Insecure);
+/// hub.give(memory.parts());
+/// let socket = UdpSocket::connected("127.0.0.1:7000".parse()?, &Options::USUAL)?;
+/// hub.open(socket, true);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Hub<'m, W> {
     shared: RefCell<Shared<'m, W>>,
 }

@@ -48,6 +48,16 @@ impl Protection<'_> {
 }
 
 /// Who this end is, and what its handshakes draw and show for as long as the program runs.
+///
+/// ```
+/// use seaprox_noise::aead::Algorithm;
+/// use seaprox_noise::keys::{Identity, Secret};
+/// use seaprox_udp::keyed::{Keyed, Protection};
+///
+/// let own = Identity::new(Secret::from_random([1; 32]));
+/// // The second secret is the hub's, and drawn at random as well.
+/// let _protection = Protection::Keyed(Keyed::new(&own, [2; 32], Algorithm::Aes128Gcm));
+/// ```
 pub struct Keyed<'m> {
     own: &'m Identity,
     random: Random,

@@ -15,6 +15,14 @@ pub const TAG_BYTES: usize = seaprox_noise::aead::TAG_BYTES;
 
 /// No cipher: 128 bits of XXH3 over session, number, header and body. It finds what networks do to
 /// packets and those of another link, and nothing that people do.
+///
+/// ```
+/// use seaprox_udp::seal::Checksum;
+///
+/// let tag = Checksum::new(7).tag(1, b"header", b"body");
+/// assert_ne!(tag, Checksum::new(7).tag(1, b"header", b"bodx"));
+/// assert_ne!(tag, Checksum::new(8).tag(1, b"header", b"body"), "of another link");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checksum {
     session: u64,

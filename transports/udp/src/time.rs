@@ -1,6 +1,12 @@
 //! Time as this transport counts it: the engine's milliseconds are too coarse for round trips.
 
 /// Microseconds of CLOCK_MONOTONIC.
+///
+/// ```
+/// use seaprox_udp::time::Micros;
+///
+/// assert_eq!(Micros(5).after(7).since(Micros(5)), 7);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Micros(pub u64);
 

@@ -51,6 +51,15 @@ impl Account {
 pub const NOBODY: PeerNumber = PeerNumber::MAX;
 
 /// The peers of a thread. All is O(1) but for what it says of itself.
+///
+/// ```
+/// use seaprox_proto::source::{Account, Accounts, NOBODY, Quota};
+///
+/// let quota = Quota { channels_max: 10, ..Quota::UNBOUNDED };
+/// // Two peers, on a thread whose table has four connections.
+/// let (mut peers, mut owners) = ([Account::new(quota); 2], [NOBODY; 4]);
+/// let _accounts = Accounts::new(&mut peers, &mut owners);
+/// ```
 #[derive(Debug, Default)]
 pub struct Accounts<'m> {
     peers: &'m mut [Account],
