@@ -3,6 +3,7 @@
 //! tests/vm/run, where the namespaces are nobody else's; elsewhere each test says that it is skipped.
 
 use seaprox_tests::bytes::{assert_same, pattern};
+use seaprox_tests::keys::{self, Which};
 use seaprox_tests::namespace::within;
 use seaprox_tests::peer::{
     End, accept, assert_ends, assert_refused, assert_rest, connect, echo, end, fill, linger,
@@ -82,8 +83,9 @@ impl Running {
         let log = trace::temporary("log");
         let mut command = Command::new("ip");
         command.args(["netns", "exec", namespace]).arg(program()).arg(words[0]);
+        let which = if words[0] == "ingress" { Which::Ingress } else { Which::Egress };
         // What comes later counts.
-        command.args(["--insecure", "--threads", "1"]).args(&words[1..]);
+        command.args(keys::words(which)).args(["--threads", "1"]).args(&words[1..]);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(&log).expect("a temporary file can be written"));
         let child = command.spawn().expect("ip runs");
