@@ -39,7 +39,7 @@ fn main() {
         "cargo::warning={connections} connections on {threads} threads: at most {} bytes of user \
          memory, {} more where clients say where they want to go, {} more for links in an ingress or \
          an egress ({links} a thread, {peers} peers), and another {} if those are over udp",
-        bound::user_bytes(connections, threads),
+        bound::user_bytes(sizes),
         bound::seats_bytes(connections, threads),
         bound::links_bytes(sizes),
         bound::udp_bytes(sizes)
