@@ -40,7 +40,7 @@ fn main() {
          memory, {} more where clients say where they want to go, {} more for links in an ingress or \
          an egress ({links} a thread, {peers} peers), another {} if those are over udp, and another {} \
          where clients of an ingress say where they want to go",
-        bound::user_bytes(connections, threads),
+        bound::user_bytes(sizes),
         bound::seats_bytes(connections, threads),
         bound::links_bytes(sizes),
         bound::udp_bytes(sizes),

@@ -64,6 +64,19 @@ impl Kernel {
     }
 }
 
+/// What is compiled in of links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Links {
+    /// How many each thread holds.
+    pub links: usize,
+    /// How many peers an egress can know.
+    pub peers: usize,
+    /// Whose ciphers seal data (`seaprox_noise::aead::BACKEND`).
+    pub backend: &'static str,
+    /// The cipher that this machine prefers.
+    pub cipher: &'static str,
+}
+
 /// All that `seaprox limits` prints; its `Display` is the output.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits<'p> {
@@ -71,8 +84,8 @@ pub struct Limits<'p> {
     pub parts: &'p [Part],
     /// What some proxies take beside.
     pub beside: &'p [&'p [Part]],
-    /// How many links each thread holds, and how many peers an egress can know; `None`: there are no links.
-    pub links_and_peers: Option<[usize; 2]>,
+    /// What is compiled in of links; `None`: there are none.
+    pub links: Option<Links>,
     /// What is to be held open.
     pub wish: Wish,
     /// What this machine grants.
@@ -91,9 +104,11 @@ impl fmt::Display for Limits<'_> {
         writeln!(f, "compiled in")?;
         count(f, "connections (SEAPROX_MAX_NUM_CONNECTIONS)", connections)?;
         count(f, "threads (SEAPROX_NUM_THREADS)", wish.threads as u64)?;
-        if let Some([links, peers]) = self.links_and_peers {
+        if let Some(Links { links, peers, backend, cipher }) = self.links {
             count(f, "links of a thread (SEAPROX_MAX_NUM_LINKS)", links as u64)?;
             count(f, "peers (SEAPROX_MAX_NUM_PEERS)", peers as u64)?;
+            word(f, "ciphers of links (feature ring, or not)", backend)?;
+            word(f, "the cipher that this CPU prefers", cipher)?;
         }
 
         writeln!(f, "\nuser memory, exact; the main thread's stack comes on top")?;
@@ -141,6 +156,10 @@ fn count(f: &mut fmt::Formatter<'_>, name: &str, number: u64) -> fmt::Result {
     writeln!(f, "  {name:<42} {number:>16}")
 }
 
+fn word(f: &mut fmt::Formatter<'_>, name: &str, word: &str) -> fmt::Result {
+    writeln!(f, "  {name:<42} {word:>16}")
+}
+
 fn bytes(f: &mut fmt::Formatter<'_>, name: &str, bytes: u64) -> fmt::Result {
     writeln!(f, "  {name:<42} {bytes:>16} {:>11}", Human(bytes).to_string())
 }
@@ -185,9 +204,8 @@ mod tests {
         let wish = Wish { connections: 100, threads: 2, listeners: 1, pipes: pipes_for(100, 0) };
         let beside = &[&[Part { name: "links", bytes: 7000 }][..]][..];
         let (kernel, socket_buffer_bytes) = (KERNEL, Some(8192));
-        let links_and_peers = Some([2, 64]);
-        let limits =
-            Limits { parts: &parts, beside, links_and_peers, wish, kernel, socket_buffer_bytes };
+        let links = Some(Links { links: 2, peers: 64, backend: "theirs", cipher: "rot13" });
+        let limits = Limits { parts: &parts, beside, links, wish, kernel, socket_buffer_bytes };
         let text = limits.to_string();
         let number = |name: &str, nth: usize| -> u64 {
             let mut lines = text.lines().filter(|line| line.trim_start().starts_with(name));
@@ -196,6 +214,7 @@ mod tests {
         };
         assert_eq!(number("total", 0), 3000);
         assert_eq!((number("links of a thread", 0), number("peers", 0)), (2, 64));
+        assert!(text.contains("  theirs\n") && text.contains("  rot13\n"), "{text}");
         assert_eq!(number("links", 1), 7000);
         assert_eq!(number("total", 1), wish.needed());
         assert_eq!(number("total", 2), 200 * 256 * 1024);

@@ -11,8 +11,9 @@ use crate::endpoint::{self, Entrance, Link, LinkHost};
 use crate::exit::{ExitCode, fail};
 use crate::fixed::{heard, open, when_full};
 use crate::keys::Known;
+use crate::limits;
 use crate::listening::{LinkListening, Listening};
-use crate::memory::{LinkMemory, MAX_NUM_LINKS, RESOLVER};
+use crate::memory::{LinkMemory, MAX_NUM_LINKS, MAX_NUM_PEERS, RESOLVER};
 use crate::nofile;
 use crate::offer::{Offer, needs_of_offer};
 use crate::per_thread::OnePerThread;
@@ -26,6 +27,7 @@ use seaprox::table::Table;
 use seaprox::time::DURATION_MILLIS_MAX;
 use seaprox::wanted::{Wanted, Wish};
 use seaprox::worker::Options;
+use seaprox_noise::aead;
 use seaprox_proto::dest::{DestOptions, LinkDest};
 use seaprox_proto::session::{Config, Role};
 use seaprox_proto::source::{Account, Accounts, Guest, LinkSource, NOBODY};
@@ -43,6 +45,16 @@ fn session_config(role: Role, peer_channels_max: u16, idle_millis: u32) -> Confi
         idle_millis,
         opens_per_second_max: OPENS_PER_SECOND_MAX,
         first_offset: 0,
+    }
+}
+
+/// What this build has of links, for `seaprox limits`.
+pub fn compiled() -> limits::Links {
+    limits::Links {
+        links: MAX_NUM_LINKS,
+        peers: MAX_NUM_PEERS,
+        backend: aead::BACKEND,
+        cipher: sealing::preferred().name(),
     }
 }
 

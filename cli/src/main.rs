@@ -5,9 +5,7 @@ use seaprox_cli::direct;
 use seaprox_cli::exit::{ExitCode, end, fail};
 use seaprox_cli::fixed;
 use seaprox_cli::limits::{Kernel, Limits};
-use seaprox_cli::memory::{
-    BESIDE, MAX_NUM_CONNECTIONS, MAX_NUM_LINKS, MAX_NUM_PEERS, NUM_THREADS, PARTS,
-};
+use seaprox_cli::memory::{BESIDE, MAX_NUM_CONNECTIONS, NUM_THREADS, PARTS};
 use seaprox_cli::proxy;
 use seaprox_cli::seal::{self, Sealable};
 #[cfg(feature = "links")]
@@ -34,11 +32,14 @@ fn main() {
         Ok(Command::Limits { socket_buffer_bytes }) => {
             let wish = proxy::wish(MAX_NUM_CONNECTIONS, NUM_THREADS);
             let kernel = Kernel::of_this_machine();
-            let links_and_peers = cfg!(feature = "links").then_some([MAX_NUM_LINKS, MAX_NUM_PEERS]);
+            #[cfg(feature = "links")]
+            let links = Some(link::compiled());
+            #[cfg(not(feature = "links"))]
+            let links = None;
             print(Limits {
                 parts: &PARTS,
                 beside: BESIDE,
-                links_and_peers,
+                links,
                 wish,
                 kernel,
                 socket_buffer_bytes,

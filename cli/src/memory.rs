@@ -9,7 +9,7 @@ use links::LINKS_PARTS;
 pub use links::{GUESTS, LinkMemory, SealedMemory, UdpHub, UdpMemory};
 
 use crate::bound::{
-    NAMES, RESOLVER_THREADS, WORKER_STACK_BYTES, seats_bytes, seats_for, user_bytes,
+    NAMES, RESOLVER_THREADS, Sizes, seats_bytes, seats_for, user_bytes, worker_stack_bytes,
 };
 use crate::limits::Part;
 use crate::log::{self, Log};
@@ -19,6 +19,17 @@ use seaprox_tcp::Places;
 use seaprox_tcp::resolver::{self, Resolver};
 
 include!(concat!(env!("OUT_DIR"), "/sizes.rs"));
+
+/// What was chosen when this was built.
+const SIZES: Sizes = Sizes {
+    connections: MAX_NUM_CONNECTIONS,
+    threads: NUM_THREADS,
+    peers: MAX_NUM_PEERS,
+    links: MAX_NUM_LINKS,
+};
+
+/// The stack of each thread that relays.
+pub const WORKER_STACK_BYTES: usize = worker_stack_bytes(SIZES);
 
 /// The table, and what each thread has for itself.
 pub static PROXY: Seaprox<MAX_NUM_CONNECTIONS, NUM_THREADS> = Seaprox::new();
@@ -73,7 +84,5 @@ const fn is_close(bound: usize, bytes: usize) -> bool {
 
 const _: () = assert!(is_close(seats_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS), SEATS_BYTES));
 // What the build printed is a bound, and a close one.
-const _: () = assert!(total(&PARTS) <= user_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS));
-const _: () = assert!(
-    total(&PARTS) + 16384 + NUM_THREADS * 256 >= user_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS)
-);
+const _: () = assert!(total(&PARTS) <= user_bytes(SIZES));
+const _: () = assert!(total(&PARTS) + 16384 + NUM_THREADS * 256 >= user_bytes(SIZES));

@@ -3,10 +3,10 @@
 //! the threads have ended. Knows neither what connections come from nor what they go to.
 
 use crate::args::Common;
-use crate::bound::{RESOLVER_THREADS, WORKER_STACK_BYTES};
+use crate::bound::RESOLVER_THREADS;
 use crate::exit::{ExitCode, fail};
 use crate::log::{self, LOG, Level};
-use crate::memory::{PROXY, RESOLVER};
+use crate::memory::{PROXY, RESOLVER, WORKER_STACK_BYTES};
 use crate::nofile::{self, Plan, Wish};
 use crate::notify::{Notifier, State};
 use crate::reporter::Reporter;

@@ -69,6 +69,7 @@ fn the_silent_hold_no_link() {
 #[test]
 fn a_crowd_of_the_silent_is_sent_away() {
     let whole = Whole::new();
+    let start = Instant::now();
     let mut strangers = Vec::new();
     for _ in 0..1000 {
         match try_socket(&whole.name) {
@@ -82,7 +83,11 @@ fn a_crowd_of_the_silent_is_sent_away() {
     wait_gone(&mut strangers);
     let sent_away = whole.egress.without_link(FailReason::TableFull);
     let timed_out = whole.egress.without_link(FailReason::TimedOut);
-    assert!(timed_out <= GUESTS, "{timed_out} were there at once");
+    // Who is not sent away has a place for all of its time, after which it is another's: on a machine that is busy
+    // those who come last find the places of the first ones.
+    let turns = start.elapsed().as_millis() as usize / GUEST_MILLIS as usize + 1;
+    assert!(timed_out <= turns * GUESTS, "{timed_out} were there in {turns} turns");
+    assert!(sent_away > 0, "places for all of them");
     assert_eq!(sent_away + timed_out, strangers.len());
 }
 

@@ -1,7 +1,7 @@
 //! The two ends of links, as programs of their own, joined at a name of this test's; and the programs that
 //! connect clients to where they say.
 
-use crate::keys::{self, Key};
+use crate::keys::{self, Key, Which};
 use crate::launch::{Proxy, link};
 use crate::peer::vacant_address;
 use crate::program::program;
@@ -34,6 +34,8 @@ pub fn vacant_path() -> String {
 /// One end of links that is to be started.
 pub struct End {
     words: Vec<String>,
+    /// The words that say how its links are protected.
+    protection: Vec<String>,
     wrapper: Vec<String>,
     threads: usize,
     address: std::net::SocketAddr,
@@ -42,36 +44,42 @@ pub struct End {
 /// The end that clients come to, at a vacant address.
 pub fn ingress(link: &str) -> End {
     let address = vacant_address();
-    End::new(["ingress".into(), address.to_string(), link.into()], address)
+    let words = ["ingress".into(), address.to_string(), link.into()];
+    End::new(words, keys::words(Which::Ingress), address)
 }
 
 /// The end that targets are connected by.
 pub fn egress(link: &str) -> End {
-    End::new(["egress".into(), link.into(), "--log-connections".into()], vacant_address())
+    let words = ["egress".into(), link.into(), "--log-connections".into()];
+    End::new(words, keys::words(Which::Egress), vacant_address())
 }
 
 /// A program of its own that connects clients to where they say: `socks5` or `http`.
 pub fn direct(talk: &str) -> End {
     let address = vacant_address();
-    let words = vec![talk.into(), address.to_string(), "--log-connections".into()];
-    End { words, wrapper: Vec::new(), threads: 1, address }.threads(1)
+    let words = [talk.into(), address.to_string(), "--log-connections".into()];
+    End::new(words, vec![], address)
 }
 
 impl End {
-    fn new(words: [String; 3], address: std::net::SocketAddr) -> End {
-        let mut end = End { words: words.into(), wrapper: Vec::new(), threads: 1, address };
-        end.words.push("--insecure".into());
-        end.threads(1)
+    fn new(words: [String; 3], protection: Vec<String>, address: std::net::SocketAddr) -> End {
+        let words = words.into();
+        End { words, protection, wrapper: Vec::new(), threads: 1, address }.threads(1)
     }
 
-    /// With keys that the other end knows, rather than without.
-    pub fn sealed(self) -> End {
-        let [ingress, egress] = keys::of_ends();
-        let (own, other) = match self.words[0].as_str() {
-            "ingress" => (ingress, egress),
-            _ => (egress, ingress),
-        };
-        self.keyed(own, other)
+    /// Without keys.
+    pub fn insecure(mut self) -> End {
+        self.protection = vec!["--insecure".into()];
+        self
+    }
+
+    /// With keys that the other end knows, whatever SEAPROX_TESTS_INSECURE says.
+    pub fn sealed(mut self) -> End {
+        self.protection = keys::words_of_ends(match self.words[0].as_str() {
+            "ingress" => Which::Ingress,
+            _ => Which::Egress,
+        });
+        self
     }
 
     /// With this key, and another one at the far end.
@@ -79,9 +87,14 @@ impl End {
     /// # Panics
     /// Its path is not UTF-8.
     pub fn keyed(mut self, own: &Key, other: &Key) -> End {
-        self.words.retain(|word| word != "--insecure");
-        let file = own.file.to_str().expect("a path in UTF-8").to_owned();
-        self.option("--key", file).option("--peer", &other.public)
+        self.protection = own.words(other);
+        self
+    }
+
+    /// With what these words say.
+    pub fn protected<W: Into<String>>(mut self, words: impl IntoIterator<Item = W>) -> End {
+        self.protection = words.into_iter().map(Into::into).collect();
+        self
     }
 
     /// Where clients of an ingress come to, instead: what another had before.
@@ -135,7 +148,7 @@ impl End {
     pub fn start(self) -> Proxy {
         let mut words = self.wrapper.clone();
         words.push(program().to_str().expect("a path in UTF-8").to_owned());
-        words.extend(self.words.iter().cloned());
+        words.extend(self.words.iter().chain(&self.protection).cloned());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let child = command.spawn().unwrap_or_else(|error| panic!("{words:?}: {error}"));

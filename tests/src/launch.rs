@@ -1,5 +1,6 @@
 //! Starts the program, and ends it.
 
+use crate::keys::{self, Which};
 use crate::peer::{connect, vacant_address, vacant_port};
 use crate::process::{Process, Signal};
 use crate::program::program;
@@ -35,7 +36,7 @@ impl Launch {
     /// `seaprox static`, on a vacant address, to `target`; one thread, unless said otherwise. With
     /// SEAPROX_TESTS_LINK set, to what an ingress needs before a name (`seqpacket:@`) or before a
     /// port (`sctp:127.0.0.1:`, `udp:127.0.0.1:`), an ingress and an egress take its place: whoever tests sees no
-    /// difference.
+    /// difference. The ends have keys ([`keys::words`]).
     pub fn to(target: impl ToString) -> Self {
         Launch {
             listen: None,
@@ -121,8 +122,9 @@ impl Launch {
             }
             Some(link) => {
                 let (_, options) = self.parted_options();
-                words.extend(["ingress".into(), listen.into(), link.into(), "--insecure".into()]);
-                words.extend(options.iter().map(OsString::from));
+                words.extend(["ingress".into(), listen.into(), link.into()]);
+                let protection = keys::words(Which::Ingress);
+                words.extend(protection.iter().chain(&options).map(OsString::from));
             }
         }
         let mut command = Command::new(&words[0]);
@@ -153,7 +155,7 @@ impl Launch {
     /// The egress that this launch's ingress will find.
     fn start_egress(&self, link: &str) -> Egress {
         let mut command = Command::new(program());
-        command.args(["egress", link]).args(&self.targets).arg("--insecure");
+        command.args(["egress", link]).args(&self.targets).args(keys::words(Which::Egress));
         command.args(self.parted_options().0).stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the egress can be run");
         let process = Process::child(&child);

@@ -46,6 +46,7 @@ impl Program {
     fn start(arguments: &[&dyn Display]) -> Program {
         let mut command = Command::new(program());
         command.args(arguments.iter().map(ToString::to_string));
+        // The middle has sockets of its own, without keys.
         command.args(["--insecure", "--threads", "1", "--log-connections"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program can be run");

@@ -131,8 +131,8 @@ fn who_has_no_keys_has_no_link_with_who_has() {
     for is_sealed in [[true, false], [false, true]] {
         let link = at(vacant());
         let [egress, ingress] = [egress(&link), ingress(&link)];
-        let egress = if is_sealed[0] { egress.sealed() } else { egress };
-        let ingress = if is_sealed[1] { ingress.sealed() } else { ingress };
+        let egress = if is_sealed[0] { egress.sealed() } else { egress.insecure() };
+        let ingress = if is_sealed[1] { ingress.sealed() } else { ingress.insecure() };
         have_no_link(egress, ingress);
     }
 }

@@ -1,8 +1,12 @@
 //! The sizes are chosen when the program is built: what is wrong is said then, in words, and what
 //! is right is what the program has.
 
+use seaprox_tests::ends::vacant_path;
+use seaprox_tests::keys::{self, Which};
+use seaprox_tests::peer::vacant_port;
 use seaprox_tests::program::workspace;
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
 
 /// Builds the program with these sizes, in a folder of its own that stays for the next time.
 fn build(connections: &str, threads: &str, peers: &str, links: &str) -> Output {
@@ -73,6 +77,23 @@ fn sizes_are_chosen_at_build_time() {
         let bound = number(bound).expect("a number");
         let most = bytes + (bytes / 16).max(16 * 1024);
         assert!((bytes..most).contains(&bound), "{shown}: promised {bound}, has {bytes}");
+    }
+
+    // The stack of a worker is as large as the most links and peers want it, which are moved into it.
+    let output = build("64", "1", "1024", "32");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for link in [vacant_path(), format!("udp:127.0.0.1:{}", vacant_port())] {
+        let mut egress = Command::new(format!("{}/debug/seaprox", target()))
+            .args(["egress", &link, "127.0.0.1:9", "--threads", "1"])
+            .args(keys::words_of_ends(Which::Egress))
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it can be run");
+        let said = BufReader::new(egress.stderr.take().expect("it is piped"));
+        let mut lines = said.lines().map_while(Result::ok).inspect(|line| eprintln!("{line}"));
+        assert!(lines.any(|line| line.contains("event=listening")), "{link}");
+        egress.kill().expect("it is ours");
+        egress.wait().expect("it is ours");
     }
 }
 

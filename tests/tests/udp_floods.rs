@@ -3,7 +3,7 @@
 //! link that is there goes on, and new connections and new links are made.
 
 use seaprox_tests::bytes::{Numbers, pattern};
-use seaprox_tests::ends::{egress, ingress};
+use seaprox_tests::ends::{End, egress, ingress};
 use seaprox_tests::eventually;
 use seaprox_tests::exchange::{Watch, Wish, backend, connect, exchange, exchange_all};
 use seaprox_tests::launch::Proxy;
@@ -82,21 +82,25 @@ fn memory(egress: &Proxy) -> (u64, u64) {
     (egress.process.data_bytes(), resident * 1024)
 }
 
-/// A link with connections, while strangers do what `flood` says; then new connections, and a new
-/// link of another ingress.
-fn beside_a_link(flood: impl FnOnce(&mut Strangers, &Tap)) {
+/// A link of this mode with connections, while strangers do what `flood` says; then new connections, and a
+/// new link of another ingress.
+fn beside_a_link(mode: Mode, flood: impl FnOnce(&mut Strangers, &Tap)) {
     let at = SocketAddr::from((own_ip(), vacant_port()));
     let tap = Tap::to(at);
     let watch = Arc::new(Watch::default());
     let backend = backend(&watch);
     let link = format!("udp:{at}");
-    let egress = egress(&link).to(backend).option("--link-timeout", "3s").start();
-    let over = ingress(&format!("udp:{}", tap.address())).start();
+    let of_mode = |end: End| match mode {
+        Mode::Keyed => end.sealed(),
+        Mode::Insecure => end.insecure(),
+    };
+    let egress = of_mode(egress(&link)).to(backend).option("--link-timeout", "3s").start();
+    let over = of_mode(ingress(&format!("udp:{}", tap.address()))).start();
     over.wait_says("event=\"link up\"");
     let wishes = |first: u64| [0, 1, 2].map(|next| Wish::both(first + next, 4 * MB));
     // Both links that there can be have been used once: their memory is touched.
     {
-        let second = ingress(&link).start();
+        let second = of_mode(ingress(&link)).start();
         thread::scope(|scope| {
             scope.spawn(|| exchange_all(over.address, &wishes(1), &watch));
             scope.spawn(|| exchange_all(second.address, &wishes(11), &watch));
@@ -124,7 +128,7 @@ fn beside_a_link(flood: impl FnOnce(&mut Strangers, &Tap)) {
     assert!(after.0 <= before.0, "private mappings: {before:?}, then {after:?}");
     assert!(after.1 <= before.1 + GROWTH_MAX, "resident: {before:?}, then {after:?}");
     // Whatever strangers had taken, they do not have for long.
-    let third = ingress(&link).start();
+    let third = of_mode(ingress(&link)).start();
     third.wait_says("event=\"link up\"");
     exchange_all(third.address, &wishes(31), &watch);
 }
@@ -132,24 +136,33 @@ fn beside_a_link(flood: impl FnOnce(&mut Strangers, &Tap)) {
 /// Any bytes, many of which begin as something does.
 #[test]
 fn noise() {
-    beside_a_link(|strangers, _| {
-        let bytes = pattern(3, 1 << 16);
-        for _ in 0..FLOOD {
-            let length = strangers.numbers.below(1500);
-            let start = strangers.numbers.below(bytes.len() - length);
-            let mut datagram = bytes[start..start + length].to_vec();
-            if let Some(first) = datagram.first_mut() {
-                *first = [0x21, 0x22, 0x23, 0x24, 0x30, 0x30, *first, 0x20][length % 8];
-            }
-            strangers.send(&datagram);
-        }
-    });
+    beside_a_link(Mode::Keyed, |strangers, _| flood_with_noise(strangers, Mode::Keyed));
 }
 
-/// Greetings that are in order but for their address; cut ones; and damaged ones.
+#[test]
+fn noise_without_keys() {
+    beside_a_link(Mode::Insecure, |strangers, _| flood_with_noise(strangers, Mode::Insecure));
+}
+
+fn flood_with_noise(strangers: &mut Strangers, mode: Mode) {
+    let bytes = pattern(3, 1 << 16);
+    for _ in 0..FLOOD {
+        let length = strangers.numbers.below(1500);
+        let start = strangers.numbers.below(bytes.len() - length);
+        let mut datagram = bytes[start..start + length].to_vec();
+        if let Some(first) = datagram.first_mut() {
+            let kind = [0x01, 0x02, 0x03, 0x04, 0x10, 0x10, *first, 0x00][length % 8];
+            *first = kind | mode as u8;
+        }
+        strangers.send(&datagram);
+    }
+}
+
+/// Greetings that are in order but for their address; cut ones; and damaged ones. With keys there is no such
+/// thing: see keys.rs.
 #[test]
 fn greetings_without_proof() {
-    beside_a_link(|strangers, _| {
+    beside_a_link(Mode::Insecure, |strangers, _| {
         for number in 0..FLOOD {
             let mut init = strangers.init().encode().to_vec();
             match number % 4 {
@@ -166,7 +179,7 @@ fn greetings_without_proof() {
 /// there is one.
 #[test]
 fn greetings_with_proof() {
-    beside_a_link(|strangers, _| {
+    beside_a_link(Mode::Insecure, |strangers, _| {
         let mut proven = 0;
         for _ in 0..FLOOD / 500 {
             let mut inits = Vec::new();
@@ -188,36 +201,53 @@ fn greetings_with_proof() {
     });
 }
 
-/// Packets of links that are not there, and of one that is, with a wrong sum.
+/// Packets of links that are not there, and of one that is, with a wrong tag.
 #[test]
 fn packets_of_others() {
-    beside_a_link(|strangers, tap| {
-        let [up, _] = tap.kept();
-        let own = up.iter().rev().find_map(|datagram| {
-            Header::decode(datagram.first_chunk()?).map(|header| header.receiver)
-        });
-        let own = own.expect("a packet was heard");
-        let bytes = pattern(5, 1472);
-        for number in 0..FLOOD {
-            let receiver = if number % 2 == 0 { own } else { strangers.numbers.next() as u32 };
-            let (mode, number) = (Mode::Insecure, number as u64 * 7);
-            let header = Header { mode, key_slot: 0, number, receiver }.encode();
-            let length = 12 + strangers.numbers.below(1460);
-            strangers.send(&[&header, &bytes[12..length]].concat());
-        }
-    });
+    beside_a_link(Mode::Keyed, |strangers, tap| flood_with_packets(strangers, tap, Mode::Keyed));
+}
+
+#[test]
+fn packets_of_others_without_keys() {
+    let mode = Mode::Insecure;
+    beside_a_link(mode, |strangers, tap| flood_with_packets(strangers, tap, mode));
+}
+
+fn flood_with_packets(strangers: &mut Strangers, tap: &Tap, mode: Mode) {
+    let [up, _] = tap.kept();
+    let own = up
+        .iter()
+        .rev()
+        .find_map(|datagram| Header::decode(datagram.first_chunk()?).map(|header| header.receiver));
+    let own = own.expect("a packet was heard");
+    let bytes = pattern(5, 1472);
+    for number in 0..FLOOD {
+        let receiver = if number % 2 == 0 { own } else { strangers.numbers.next() as u32 };
+        // With keys, any of the slots that a key may be in.
+        let key_slot = if mode == Mode::Keyed { number as u8 / 2 % 4 } else { 0 };
+        let header = Header { mode, key_slot, number: number as u64 * 7, receiver }.encode();
+        let length = 12 + strangers.numbers.below(1460);
+        strangers.send(&[&header, &bytes[12..length]].concat());
+    }
 }
 
 /// Everything that was heard, both ways, from the beginning and from lately, again and from
 /// elsewhere.
 #[test]
 fn what_was_heard_before() {
-    beside_a_link(|strangers, tap| {
-        let kept = tap.kept();
-        assert!(kept.iter().all(|way| way.len() > 500), "little was heard");
-        for number in 0..FLOOD {
-            let way = &kept[usize::from(number % 4 == 3)];
-            strangers.send(&way[number % way.len()]);
-        }
-    });
+    beside_a_link(Mode::Keyed, flood_with_replays);
+}
+
+#[test]
+fn what_was_heard_before_without_keys() {
+    beside_a_link(Mode::Insecure, flood_with_replays);
+}
+
+fn flood_with_replays(strangers: &mut Strangers, tap: &Tap) {
+    let kept = tap.kept();
+    assert!(kept.iter().all(|way| way.len() > 500), "little was heard");
+    for number in 0..FLOOD {
+        let way = &kept[usize::from(number % 4 == 3)];
+        strangers.send(&way[number % way.len()]);
+    }
 }

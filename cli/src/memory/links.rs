@@ -1,9 +1,9 @@
 //! What links take beside, in a program that is an end of some. It is asked of the system at start,
 //! before the heap is sealed, as no other program needs it.
 
-use super::{MAX_NUM_CONNECTIONS, MAX_NUM_LINKS, MAX_NUM_PEERS, NUM_THREADS, is_close};
+use super::{MAX_NUM_CONNECTIONS, MAX_NUM_LINKS, MAX_NUM_PEERS, NUM_THREADS, SIZES, is_close};
 use crate::bound::{
-    Sizes, asking_bytes, link_channels, link_chunks, links_bytes, seats_for, udp_bytes, udp_slots,
+    asking_bytes, link_channels, link_chunks, links_bytes, seats_for, udp_bytes, udp_slots,
 };
 use crate::carriers::{AnyCarrier, Keeper};
 use crate::limits::Part;
@@ -74,13 +74,6 @@ pub(super) const LINKS_PARTS: &[Part] = &[
     Part { name: "and if they are over udp", bytes: UDP_BYTES },
     Part { name: "handshakes beside, if an ingress has any", bytes: ASKING_BYTES },
 ];
-
-const SIZES: Sizes = Sizes {
-    connections: MAX_NUM_CONNECTIONS,
-    threads: NUM_THREADS,
-    peers: MAX_NUM_PEERS,
-    links: MAX_NUM_LINKS,
-};
 
 const _: () = assert!(is_close(asking_bytes(MAX_NUM_CONNECTIONS, NUM_THREADS), ASKING_BYTES));
 const _: () = assert!(is_close(links_bytes(SIZES), LINKS_BYTES));

@@ -79,9 +79,12 @@ const CAPABILITY_VERSION: u32 = 0x2008_0522;
 
 /// This process is this user's from now on, in this group and no other, without capabilities
 /// (setgroups(2), setresgid(2), setresuid(2), capset(2)). The last of them matters to who was not root and
-/// had some: they do not go with the user.
+/// had some: they do not go with the user. If it leaves no core dump (prctl(2), PR_SET_DUMPABLE), it leaves none
+/// as that user either.
 pub(super) fn switch(user: u32, group: u32) -> io::Result<()> {
     let done = |result| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+    // SAFETY: no argument.
+    let is_dumpable = unsafe { libc::prctl(libc::PR_GET_DUMPABLE) };
     // SAFETY: no group is read.
     done(unsafe { libc::setgroups(0, std::ptr::null()) })?;
     // SAFETY: numbers only.
@@ -92,5 +95,11 @@ pub(super) fn switch(user: u32, group: u32) -> io::Result<()> {
     let nothing = [CapabilityData { effective: 0, permitted: 0, inheritable: 0 }; 2];
     // SAFETY: the kernel reads the header and, of this version, two structures.
     let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, nothing.as_ptr()) };
-    done(result as libc::c_int)
+    done(result as libc::c_int)?;
+    match is_dumpable {
+        // Becoming somebody else has set it to fs.suid_dumpable (proc_sys_fs(5)), which may be more.
+        // SAFETY: numbers only.
+        0 => done(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }),
+        _ => Ok(()),
+    }
 }

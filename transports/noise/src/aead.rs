@@ -32,6 +32,9 @@ use self::rust_crypto as backend;
 use crate::keys::KEY_BYTES;
 use core::fmt;
 
+/// Whose ciphers these are: `ring` with that feature, else `RustCrypto`.
+pub const BACKEND: &str = if cfg!(feature = "ring") { "ring" } else { "RustCrypto" };
+
 /// The bytes of a tag, of every cipher.
 pub const TAG_BYTES: usize = 16;
 
