@@ -1,5 +1,5 @@
-//! Links in other ways than one thread over IPv4: IPv6, several threads, and ends that are told to end
-//! while much is under way.
+//! Links in other ways than one thread over IPv4: IPv6, several threads, udp, and ends that are told to
+//! end while much is under way.
 
 use super::*;
 use seaprox_tests::process::Signal;
@@ -66,6 +66,21 @@ fn four_threads_leave_a_dark_path() {
     serve_on(backend, exchange);
     assert_path_2_takes_over(12);
     talk_all(40, 10_000, 20 * KIB);
+    way.assert_held();
+    way.assert_empty();
+}
+
+/// What the kernel itself does to packets, beside the relay of the other tests.
+#[test]
+fn udp_loses_and_reorders_and_changes_no_byte() {
+    let Some(network) = Network::new() else { return };
+    let worse = ["delay", "20ms", "5ms", "loss", "1%", "reorder", "25%", "duplicate", "1%"];
+    Network::change(&[&["netem", "1"][..], &worse].concat());
+    let backend = backend();
+    let way = Way::new(network, &backend, "udp:10.1.0.2:7000", &[]);
+    serve_on(backend, exchange);
+    talk_all(20, 1, 60 * KIB);
+    talk_all(2, 100, 1_000 * KIB);
     way.assert_held();
     way.assert_empty();
 }
