@@ -104,10 +104,11 @@ impl Line {
         !self.is_silent && is_up && !self.here.iter().any(lost)
     }
 
-    /// An end may take it for dead: nothing came through for long.
+    /// An end may take it for dead: nothing came through for long, or no hello in the 5 s that it waits for
+    /// one, of which the way here takes 0.2 s at most.
     pub(crate) fn may_time_out(&self, idle_millis: u32) -> bool {
-        let late =
-            self.accepted_at.is_none_or(|at| at.since(self.begun_at) >= u64::from(idle_millis) / 3);
+        let late_after = u64::from(idle_millis / 3).min(4_800);
+        let late = self.accepted_at.is_none_or(|at| at.since(self.begun_at) >= late_after);
         self.is_silent || late
     }
 
