@@ -1,9 +1,10 @@
-//! Whether this thread wants another connection: not when it is full, not for a while after the
-//! kernel ran out of something, and not when it is far ahead of the other threads: the kernel wakes
-//! the first waiter first, so without stepping aside one thread would take most. Knows no listener.
+//! Whether this thread wants another connection: not when it or its dest cannot take one, not for a
+//! while after the kernel ran out of something, and not when it is far ahead of the other threads:
+//! the kernel wakes the first waiter first, so without stepping aside one thread would take most.
+//! Knows no listener.
 //!
-//! Invariant: of the threads that are not full, one that holds the fewest connections is never
-//! aside, so a client that can be taken is always waited for.
+//! Invariant: of the threads that can take a connection, one that holds the fewest is never aside,
+//! so a client that can be taken is always waited for.
 
 use crate::share::Share;
 use crate::time::Instant;
@@ -17,6 +18,26 @@ pub enum WhenFull {
     Wait,
     /// They are accepted and reset.
     Refuse,
+}
+
+/// What this thread's dest does with another connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+#[repr(u8)]
+pub(crate) enum Intake {
+    /// It connects it.
+    Takes = 0,
+    /// Nothing for a moment: the client is to wait.
+    Blocked = 1,
+    /// Nothing, and it is not known for how long: the client is to wait.
+    Down = 2,
+    /// The same, and the client has waited long enough.
+    Refuses = 3,
+}
+
+impl Intake {
+    fn is_down(self) -> bool {
+        self >= Intake::Down
+    }
 }
 
 /// How long nothing is accepted after the kernel ran out of descriptors, buffers or memory.
@@ -61,13 +82,40 @@ impl<'a> Admission<'a> {
         self.retry_at = None;
     }
 
+    fn others(&self) -> impl Iterator<Item = &'a Share> {
+        let own = self.own();
+        self.shares.iter().filter(move |share| !core::ptr::eq(*share, own))
+    }
+
+    /// This thread's dest, which did `before`, does `now` from here on: wakes those who counted on
+    /// that. `ring` is called with each thread to wake. O(threads).
+    pub(crate) fn dest_changed(&self, before: Intake, now: Intake, ring: impl FnMut(&Share)) {
+        // Said before others are woken, who then look at it.
+        self.own().intake.store(now as u8, SeqCst);
+        // Who is aside for this thread's sake comes back; who refuses is to stop, or is to begin.
+        let is_other = before.is_down() != now.is_down();
+        let is_less = before == Intake::Takes;
+        self.others()
+            .filter(|share| is_other || is_less && share.aside.load(SeqCst))
+            .for_each(ring);
+    }
+
     /// Whether another connection is wanted. O(threads).
-    pub(crate) fn wanted(&self) -> bool {
+    pub(crate) fn wanted(&self, intake: Intake) -> bool {
         if self.retry_at.is_some() {
             return false;
         }
+        match intake {
+            Intake::Takes => {}
+            Intake::Blocked | Intake::Down => return false,
+            // Where another is full, clients wait for that one, or it refuses them.
+            Intake::Refuses => {
+                return !self.others().any(|share| share.runs() && !share.is_down());
+            }
+        }
         if self.own().is_full() {
-            return self.when_full == WhenFull::Refuse && self.shares.iter().all(Share::is_full);
+            let none_is_left = self.shares.iter().all(|share| share.is_full() || share.is_down());
+            return self.when_full == WhenFull::Refuse && none_is_left;
         }
         // Said before the counts are read, as the others count before they look at who is aside:
         // whoever comes second sees the first (sequential consistency), so no call is lost.
@@ -87,9 +135,10 @@ impl<'a> Admission<'a> {
         })
     }
 
-    /// The fewest connections of any thread that runs and is not full.
+    /// The fewest connections of any thread that can take one.
     fn fewest(&self) -> Option<u32> {
-        let open = self.shares.iter().filter(|share| share.runs() && !share.is_full());
+        let is_open = |share: &&Share| share.runs() && !share.is_full() && share.takes();
+        let open = self.shares.iter().filter(is_open);
         open.map(|share| share.occupied.load(SeqCst)).min()
     }
 
@@ -97,20 +146,19 @@ impl<'a> Admission<'a> {
     /// concerns. `ring` is called with each thread to wake. O(threads).
     pub(crate) fn count(&self, occupied: usize, mut ring: impl FnMut(&Share)) {
         let before = self.own().occupied.swap(occupied as u32, SeqCst);
-        let others = || self.shares.iter().filter(|share| !core::ptr::eq(*share, self.own()));
         if (occupied as u32) < before {
             // One that refuses because all are full is to leave that to nobody.
             if before >= self.own().limit() && self.when_full == WhenFull::Refuse {
-                others().filter(|share| share.is_full()).for_each(&mut ring);
+                self.others().filter(|share| share.is_full()).for_each(&mut ring);
             }
             // Fewer here brings nobody back who is ahead.
             return;
         }
-        if others().any(|share| share.aside.load(SeqCst)) {
+        if self.others().any(|share| share.aside.load(SeqCst)) {
             let is_full = self.own().is_full();
             let back_at = comes_back_at(self.fewest().unwrap_or(u32::MAX));
-            others()
-                .filter(|share| share.aside.load(SeqCst) && !share.is_full())
+            self.others()
+                .filter(|share| share.aside.load(SeqCst) && !share.is_full() && share.takes())
                 .filter(|share| is_full || share.occupied.load(SeqCst) <= back_at)
                 .for_each(&mut ring);
         }
@@ -123,4 +171,76 @@ fn steps_aside_above(fewest: u32) -> u32 {
 
 fn comes_back_at(fewest: u32) -> u32 {
     fewest.saturating_add(AHEAD_CONNECTIONS / 2).saturating_add(fewest / AHEAD_PART / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Threads that run, with room for 100 connections each.
+    fn shares<const N: usize>(dests: [Intake; N]) -> [Share; N] {
+        dests.map(|intake| {
+            let share = Share::new();
+            share.set_doorbell(1);
+            share.limit.store(100, SeqCst);
+            share.intake.store(intake as u8, SeqCst);
+            share
+        })
+    }
+
+    #[test]
+    fn nobody_is_ahead_of_a_thread_that_can_take_none() {
+        let far_ahead = |other| {
+            let shares = shares([Intake::Takes, other]);
+            shares[0].occupied.store(50, SeqCst);
+            !Admission::new(&shares, 0, WhenFull::Wait).wanted(Intake::Takes)
+        };
+        assert!(far_ahead(Intake::Takes));
+        assert!(!far_ahead(Intake::Blocked));
+        assert!(!far_ahead(Intake::Down));
+        assert!(!far_ahead(Intake::Refuses));
+    }
+
+    #[test]
+    fn nobody_is_refused_whom_another_can_take() {
+        for when_full in [WhenFull::Wait, WhenFull::Refuse] {
+            let refuses = |other, occupied| {
+                let shares = shares([Intake::Refuses, other]);
+                shares[1].occupied.store(occupied, SeqCst);
+                Admission::new(&shares, 0, when_full).wanted(Intake::Refuses)
+            };
+            assert!(!refuses(Intake::Takes, 0));
+            assert!(
+                !refuses(Intake::Takes, 100),
+                "who is full says itself what becomes of clients"
+            );
+            assert!(!refuses(Intake::Blocked, 0), "it takes them in a moment");
+            assert!(refuses(Intake::Down, 0));
+            assert!(refuses(Intake::Refuses, 0));
+        }
+        let shares = shares([Intake::Takes, Intake::Down]);
+        shares[0].occupied.store(100, SeqCst);
+        assert!(Admission::new(&shares, 0, WhenFull::Refuse).wanted(Intake::Takes));
+        assert!(!Admission::new(&shares, 0, WhenFull::Wait).wanted(Intake::Takes));
+    }
+
+    #[test]
+    fn a_change_of_the_dest_wakes_whom_it_concerns() {
+        use Intake::{Blocked, Down, Refuses, Takes};
+        let woken = |before, now, aside| {
+            let shares = shares([before, Takes]);
+            shares[1].aside.store(aside, SeqCst);
+            let mut woken = 0;
+            Admission::new(&shares, 0, WhenFull::Wait).dest_changed(before, now, |_| woken += 1);
+            assert_eq!(shares[0].intake.load(SeqCst), now as u8);
+            woken == 1
+        };
+        assert!(
+            woken(Takes, Down, false)
+                && woken(Blocked, Down, false)
+                && woken(Refuses, Takes, false)
+        );
+        assert!(woken(Takes, Blocked, true) && !woken(Takes, Blocked, false));
+        assert!(!woken(Down, Refuses, true) && !woken(Blocked, Takes, true));
+    }
 }

@@ -1,6 +1,7 @@
 //! What the threads of one proxy show each other: a doorbell, how full each is, counters, and the
 //! mailboxes. Everything here is atomic and nothing here blocks. Knows no table.
 
+use crate::admission::Intake;
 use crate::completion::{Mailbox, Outcome, Stale, Ticket};
 use crate::fail::FailReason;
 use crate::sys::{RawFd, Sys};
@@ -32,6 +33,8 @@ pub struct Share {
     pub(crate) occupied: AtomicU32,
     pub(crate) limit: AtomicU32,
     pub(crate) aside: AtomicBool,
+    /// An [`Intake`].
+    pub(crate) intake: AtomicU8,
     /// What happened so far.
     pub counters: Counters,
 }
@@ -117,6 +120,7 @@ impl Share {
             occupied: AtomicU32::new(0),
             limit: AtomicU32::new(0),
             aside: AtomicBool::new(false),
+            intake: AtomicU8::new(Intake::Takes as u8),
             counters: Counters::new(),
         }
     }
@@ -138,6 +142,16 @@ impl Share {
 
     pub(crate) fn is_full(&self) -> bool {
         self.occupied.load(Ordering::SeqCst) >= self.limit()
+    }
+
+    /// Whether the thread's dest connects who comes.
+    pub(crate) fn takes(&self) -> bool {
+        self.intake.load(Ordering::SeqCst) == Intake::Takes as u8
+    }
+
+    /// Whether the thread's dest can connect nobody, and will not in a moment.
+    pub(crate) fn is_down(&self) -> bool {
+        self.intake.load(Ordering::SeqCst) >= Intake::Down as u8
     }
 
     pub(crate) fn set_doorbell(&self, eventfd: RawFd) {

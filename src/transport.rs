@@ -351,6 +351,12 @@ pub trait Dest<K: Sys, T>: Transport<K> {
     fn is_open(&self) -> bool {
         true
     }
+
+    /// Whether connections can be made, now or in a moment. One that cannot and is open all the same
+    /// refuses who comes, which happens only while no other thread's dest can.
+    fn can_connect(&self) -> bool {
+        true
+    }
 }
 
 /// One of these is all the worker needs to tell what happened.

@@ -4,7 +4,7 @@
 //! A turn takes up a bounded amount of work and blocks only when nothing is left to do: what was
 //! stopped though it could go on is on the ready list. Descriptors are closed at its end.
 
-use crate::admission::{Admission, WhenFull};
+use crate::admission::{Admission, Intake, WhenFull};
 use crate::completion::Outcome;
 use crate::fail::FailReason;
 use crate::poller::{Place, Poller};
@@ -119,8 +119,8 @@ pub struct Worker<'a, K: Sys, S, D, O> {
     drain_left: usize,
     /// The source takes nothing any more.
     source_ended: bool,
-    /// Whether connections could be made when it was last asked.
-    pub(crate) dest_open: bool,
+    /// What the dest did with connections when it was last asked.
+    pub(crate) intake: Intake,
 }
 
 impl<'a, K, S, D, O> Worker<'a, K, S, D, O>
@@ -164,7 +164,7 @@ where
             full_batches: 0,
             drain_left: DRAIN_MAX,
             source_ended: false,
-            dest_open: true,
+            intake: Intake::Takes,
         })
     }
 
@@ -253,19 +253,33 @@ where
             self.admission_stale = true;
             self.rung = true;
         }
-        let dest_open = self.dest.is_open();
-        self.admission_stale |= core::mem::replace(&mut self.dest_open, dest_open) != dest_open;
+        let intake = self.dest_intake();
+        let before = core::mem::replace(&mut self.intake, intake);
+        if before != intake {
+            self.admission_stale = true;
+            let sys = self.sys;
+            self.admission.dest_changed(before, intake, |share| share.ring(sys));
+        }
         if !core::mem::take(&mut self.admission_stale) {
             return;
         }
         let wanted = self.table.commons.ordered() == Order::Run
             && !self.source_ended
-            && dest_open
-            && self.admission.wanted();
+            && self.admission.wanted(intake);
         let now = self.now();
         let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
         if let Err(errno) = self.source.admit(wanted, &mut desk) {
             self.exhausted(errno);
+        }
+    }
+
+    /// What the dest does with another connection.
+    pub(crate) fn dest_intake(&self) -> Intake {
+        match (self.dest.is_open(), self.dest.can_connect()) {
+            (true, true) => Intake::Takes,
+            (false, true) => Intake::Blocked,
+            (false, false) => Intake::Down,
+            (true, false) => Intake::Refuses,
         }
     }
 

@@ -173,3 +173,32 @@ fn more_clients_than_the_egress_takes() {
     }));
     served.iter_mut().for_each(|client| assert_echoes(client, b"still here"));
 }
+
+/// Two links at one end of which one has no place at the other: the thread without leaves clients to
+/// the one that has a link, which takes them all, before `--link-wait` is over and after.
+#[test]
+fn a_thread_without_a_link_leaves_its_clients_to_another() {
+    for wait in ["10s", "300ms"] {
+        let link = vacant_link();
+        let egress = egress(&link).to(serve(echo)).start();
+        let first = ingress(&link).start();
+        first.wait_says("event=\"link up\"");
+        let second = ingress(&link).threads(2).option("--link-wait", wait).start();
+        second.wait_says("event=\"link up\"");
+        // Longer than the shorter wait.
+        std::thread::sleep(Duration::from_millis(600));
+        let mut clients: Vec<_> = (0..40).map(|_| second.connect()).collect();
+        clients.iter_mut().for_each(|client| assert_echoes(client, b"hello"));
+        assert_eq!(second.connections(), 40);
+        assert_eq!(second.failed("link-down"), 0, "{}", second.stderr());
+        assert_rests(&second);
+        assert_eq!(second.stderr().matches("event=\"link up\"").count(), 1);
+        // Nobody has a link: after the wait, and only then, clients are reset.
+        drop((clients, egress, first));
+        second.wait_says("reason=link-down");
+        if wait == "300ms" {
+            assert_refused(second.address, b"hello");
+            assert_rests(&second);
+        }
+    }
+}

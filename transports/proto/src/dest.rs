@@ -467,6 +467,10 @@ impl<K: Sys, A: Connect> Dest<K, ()> for LinkDest<'_, A> {
     fn is_open(&self) -> bool {
         self.takes_clients()
     }
+
+    fn can_connect(&self) -> bool {
+        self.link.is_open()
+    }
 }
 
 impl<K: Sys, A: Connect> Dest<K, Wish> for LinkDest<'_, A> {
@@ -480,5 +484,9 @@ impl<K: Sys, A: Connect> Dest<K, Wish> for LinkDest<'_, A> {
 
     fn is_open(&self) -> bool {
         self.takes_clients()
+    }
+
+    fn can_connect(&self) -> bool {
+        self.link.is_open()
     }
 }
