@@ -13,6 +13,7 @@ use crate::fixed::{heard, open, when_full};
 use crate::keys::Known;
 use crate::limits;
 use crate::listening::{LinkListening, Listening};
+use crate::log::{self, Level};
 use crate::memory::{LinkMemory, MAX_NUM_LINKS, MAX_NUM_PEERS, RESOLVER};
 use crate::nofile;
 use crate::offer::{Offer, needs_of_offer};
@@ -70,11 +71,21 @@ fn wish(connections: usize, threads: usize, listeners: usize) -> nofile::Wish {
     }
 }
 
+/// Of so many connections, those that the links of an ingress can carry: more would only be reset,
+/// instead of waiting.
+fn carried(connections: usize, threads: usize) -> usize {
+    connections.min(threads * usize::from(CHANNELS))
+}
+
 /// Clients in, one link a thread out; runs until told to end.
 pub fn run_ingress(config: &IngressConfig) -> ExitCode {
     let common = &config.common;
-    let wish = wish(common.connections_max, common.threads, config.entrances.len());
-    let ground = Ground::take(common, &wish);
+    let connections = carried(common.connections_max, common.threads);
+    let ground = Ground::take(common, &wish(connections, common.threads, config.entrances.len()));
+    if connections < common.connections_max {
+        let why = format_args!("links have {CHANNELS} channels, and each thread has one link");
+        log::event(Level::Info, "fewer connections").field("why", why).send();
+    }
     let keys = config.protection.keys(&[]);
     let passed = Passed::from_environment();
     let open = |at: &Entrance| open(&at.listen, &passed, common.socket_buffer_bytes);

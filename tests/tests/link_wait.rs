@@ -202,3 +202,21 @@ fn a_thread_without_a_link_leaves_its_clients_to_another() {
         }
     }
 }
+
+/// An ingress on fewer threads than were built in takes no more clients than its links have channels:
+/// who comes beyond that waits, where the link would have had to refuse.
+#[test]
+fn an_ingress_takes_no_more_than_its_links_carry() {
+    let (_, limits, _) = seaprox_tests::program::output(&["limits"]);
+    let compiled = |name: &str| -> u64 {
+        let line = limits.lines().find(|line| line.contains(name)).expect("it is printed");
+        line.split_whitespace().last().and_then(|word| word.parse().ok()).expect("a number")
+    };
+    let connections = compiled("SEAPROX_MAX_NUM_CONNECTIONS");
+    let channels = connections.div_ceil(compiled("SEAPROX_NUM_THREADS"));
+    assert!(channels < connections, "a build for one thread shows nothing");
+    let ingress = ingress(&vacant_link()).start();
+    ingress.wait_says(&format!("connections_max={channels} threads=1"));
+    assert_eq!(ingress.status("connections_max"), [channels]);
+    assert!(ingress.stderr().contains("fewer connections"), "{}", ingress.stderr());
+}
