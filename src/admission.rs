@@ -8,6 +8,7 @@
 
 use crate::share::Share;
 use crate::time::Instant;
+use crate::transport::Intake;
 use core::sync::atomic::Ordering::SeqCst;
 
 /// What becomes of clients when the whole table is full.
@@ -18,26 +19,6 @@ pub enum WhenFull {
     Wait,
     /// They are accepted and reset.
     Refuse,
-}
-
-/// What this thread's dest does with another connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
-#[repr(u8)]
-pub(crate) enum Intake {
-    /// It connects it.
-    Takes = 0,
-    /// Nothing for a moment: the client is to wait.
-    Blocked = 1,
-    /// Nothing, and it is not known for how long: the client is to wait.
-    Down = 2,
-    /// The same, and the client has waited long enough.
-    Refuses = 3,
-}
-
-impl Intake {
-    fn is_down(self) -> bool {
-        self >= Intake::Down
-    }
 }
 
 /// How long nothing is accepted after the kernel ran out of descriptors, buffers or memory.
@@ -93,7 +74,9 @@ impl<'a> Admission<'a> {
         // Said before others are woken, who then look at it.
         self.own().intake.store(now as u8, SeqCst);
         // Who is aside for this thread's sake comes back; who refuses is to stop, or is to begin.
-        let is_other = before.is_down() != now.is_down();
+        let full_counts = self.when_full == WhenFull::Refuse;
+        let is_lost = |intake| full_counts && intake >= Intake::Full;
+        let is_other = before.is_down() != now.is_down() || is_lost(before) != is_lost(now);
         let is_less = before == Intake::Takes;
         self.others()
             .filter(|share| is_other || is_less && share.aside.load(SeqCst))
@@ -105,17 +88,18 @@ impl<'a> Admission<'a> {
         if self.retry_at.is_some() {
             return false;
         }
-        match intake {
-            Intake::Takes => {}
-            Intake::Blocked | Intake::Down => return false,
-            // Where another is full, clients wait for that one, or it refuses them.
-            Intake::Refuses => {
-                return !self.others().any(|share| share.runs() && !share.is_down());
-            }
+        // Where another is full, clients wait for that one, or it refuses them.
+        if intake == Intake::Refuses {
+            return !self.others().any(|share| share.runs() && !share.is_down());
         }
-        if self.own().is_full() {
-            let none_is_left = self.shares.iter().all(|share| share.is_full() || share.is_down());
-            return self.when_full == WhenFull::Refuse && none_is_left;
+        if intake == Intake::Down {
+            return false;
+        }
+        if self.own().is_full() || intake == Intake::Full {
+            return self.when_full == WhenFull::Refuse && self.others().all(Share::is_lost);
+        }
+        if intake == Intake::Blocked {
+            return false;
         }
         // Said before the counts are read, as the others count before they look at who is aside:
         // whoever comes second sees the first (sequential consistency), so no call is lost.
@@ -149,7 +133,7 @@ impl<'a> Admission<'a> {
         if (occupied as u32) < before {
             // One that refuses because all are full is to leave that to nobody.
             if before >= self.own().limit() && self.when_full == WhenFull::Refuse {
-                self.others().filter(|share| share.is_full()).for_each(&mut ring);
+                self.others().filter(|share| share.is_lost()).for_each(&mut ring);
             }
             // Fewer here brings nobody back who is ahead.
             return;
@@ -197,6 +181,7 @@ mod tests {
         };
         assert!(far_ahead(Intake::Takes));
         assert!(!far_ahead(Intake::Blocked));
+        assert!(!far_ahead(Intake::Full));
         assert!(!far_ahead(Intake::Down));
         assert!(!far_ahead(Intake::Refuses));
     }
@@ -215,26 +200,44 @@ mod tests {
                 "who is full says itself what becomes of clients"
             );
             assert!(!refuses(Intake::Blocked, 0), "it takes them in a moment");
+            assert!(!refuses(Intake::Full, 0), "the same");
             assert!(refuses(Intake::Down, 0));
             assert!(refuses(Intake::Refuses, 0));
         }
-        let shares = shares([Intake::Takes, Intake::Down]);
-        shares[0].occupied.store(100, SeqCst);
-        assert!(Admission::new(&shares, 0, WhenFull::Refuse).wanted(Intake::Takes));
-        assert!(!Admission::new(&shares, 0, WhenFull::Wait).wanted(Intake::Takes));
+    }
+
+    #[test]
+    fn a_dest_without_room_is_as_a_table_without() {
+        let wanted = |own, occupied, other, when_full| {
+            let shares = shares([own, other]);
+            shares[0].occupied.store(occupied, SeqCst);
+            Admission::new(&shares, 0, when_full).wanted(own)
+        };
+        use Intake::{Blocked, Down, Full, Takes};
+        use WhenFull::{Refuse, Wait};
+        for (own, occupied) in [(Full, 3), (Takes, 100), (Full, 100), (Blocked, 100)] {
+            for other in [Full, Down] {
+                assert!(wanted(own, occupied, other, Refuse));
+                assert!(!wanted(own, occupied, other, Wait));
+            }
+            for other in [Takes, Blocked] {
+                assert!(!wanted(own, occupied, other, Refuse), "there is room elsewhere");
+            }
+        }
     }
 
     #[test]
     fn a_change_of_the_dest_wakes_whom_it_concerns() {
-        use Intake::{Blocked, Down, Refuses, Takes};
-        let woken = |before, now, aside| {
+        use Intake::{Blocked, Down, Full, Refuses, Takes};
+        let woken_if = |when_full, before, now, aside| {
             let shares = shares([before, Takes]);
             shares[1].aside.store(aside, SeqCst);
             let mut woken = 0;
-            Admission::new(&shares, 0, WhenFull::Wait).dest_changed(before, now, |_| woken += 1);
+            Admission::new(&shares, 0, when_full).dest_changed(before, now, |_| woken += 1);
             assert_eq!(shares[0].intake.load(SeqCst), now as u8);
             woken == 1
         };
+        let woken = |before, now, aside| woken_if(WhenFull::Wait, before, now, aside);
         assert!(
             woken(Takes, Down, false)
                 && woken(Blocked, Down, false)
@@ -242,5 +245,6 @@ mod tests {
         );
         assert!(woken(Takes, Blocked, true) && !woken(Takes, Blocked, false));
         assert!(!woken(Down, Refuses, true) && !woken(Blocked, Takes, true));
+        assert!(!woken(Full, Takes, false) && woken_if(WhenFull::Refuse, Full, Takes, false));
     }
 }

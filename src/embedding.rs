@@ -24,7 +24,7 @@ where
     /// before it is. Each turn changes it.
     pub fn timeout(&mut self) -> Option<u32> {
         // The next turn begins by saying whether connections are wanted.
-        if self.admission_stale || self.dest_intake() != self.intake {
+        if self.admission_stale || self.dest.intake() != self.intake {
             return Some(0);
         }
         self.clock = None;

@@ -1,10 +1,10 @@
 //! What the threads of one proxy show each other: a doorbell, how full each is, counters, and the
 //! mailboxes. Everything here is atomic and nothing here blocks. Knows no table.
 
-use crate::admission::Intake;
 use crate::completion::{Mailbox, Outcome, Stale, Ticket};
 use crate::fail::FailReason;
 use crate::sys::{RawFd, Sys};
+use crate::transport::Intake;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// What the whole proxy is told to do.
@@ -33,7 +33,7 @@ pub struct Share {
     pub(crate) occupied: AtomicU32,
     pub(crate) limit: AtomicU32,
     pub(crate) aside: AtomicBool,
-    /// An [`Intake`].
+    /// An [`Intake`], the dest's.
     pub(crate) intake: AtomicU8,
     /// What happened so far.
     pub counters: Counters,
@@ -138,6 +138,11 @@ impl Share {
     /// Whether the thread takes part.
     pub(crate) fn runs(&self) -> bool {
         self.doorbell.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether the thread's dest, or the thread itself, has no room, or not even a way.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_full() || self.intake.load(Ordering::SeqCst) >= Intake::Full as u8
     }
 
     pub(crate) fn is_full(&self) -> bool {

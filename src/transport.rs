@@ -337,6 +337,31 @@ impl<K: Sys> Dial<'_, K> {
     }
 }
 
+/// What a dest does with another connection. Threads tell each other, so that none is left to one
+/// whose dest can do less for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+#[repr(u8)]
+pub enum Intake {
+    /// It connects it.
+    Takes = 0,
+    /// Nothing for a moment: the client waits in the backlog.
+    Blocked = 1,
+    /// Nothing until another connection ends: as for a full table, [`WhenFull`](crate::WhenFull) says
+    /// what becomes of the client.
+    Full = 2,
+    /// Nothing, and nobody knows for how long: the client waits.
+    Down = 3,
+    /// The same, and clients have waited long enough: they are taken and fail, unless another
+    /// thread's dest can have them.
+    Refuses = 4,
+}
+
+impl Intake {
+    pub(crate) fn is_down(self) -> bool {
+        self >= Intake::Down
+    }
+}
+
 /// Where connections go.
 pub trait Dest<K: Sys, T>: Transport<K> {
     /// Takes the next step in connecting a side. Never blocks.
@@ -352,10 +377,9 @@ pub trait Dest<K: Sys, T>: Transport<K> {
         true
     }
 
-    /// Whether connections can be made, now or in a moment. One that cannot and is open all the same
-    /// refuses who comes, which happens only while no other thread's dest can.
-    fn can_connect(&self) -> bool {
-        true
+    /// The same in more words, for a dest that has several reasons to be shut.
+    fn intake(&self) -> Intake {
+        if self.is_open() { Intake::Takes } else { Intake::Blocked }
     }
 }
 

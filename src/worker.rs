@@ -4,7 +4,7 @@
 //! A turn takes up a bounded amount of work and blocks only when nothing is left to do: what was
 //! stopped though it could go on is on the ready list. Descriptors are closed at its end.
 
-use crate::admission::{Admission, Intake, WhenFull};
+use crate::admission::{Admission, WhenFull};
 use crate::completion::Outcome;
 use crate::fail::FailReason;
 use crate::poller::{Place, Poller};
@@ -16,7 +16,7 @@ use crate::sys::{EVENTS_MAX, Errno, RawFd, Ready, Sys, SysResult};
 use crate::table::Table;
 use crate::time::Instant;
 use crate::timers::Timers;
-use crate::transport::{Cause, Desk, Dest, Event, Notice, Observer, Source};
+use crate::transport::{Cause, Desk, Dest, Event, Intake, Notice, Observer, Source};
 
 /// How many events a transport may tell of at once.
 const TOLD_MAX: usize = 128;
@@ -253,7 +253,7 @@ where
             self.admission_stale = true;
             self.rung = true;
         }
-        let intake = self.dest_intake();
+        let intake = self.dest.intake();
         let before = core::mem::replace(&mut self.intake, intake);
         if before != intake {
             self.admission_stale = true;
@@ -270,16 +270,6 @@ where
         let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
         if let Err(errno) = self.source.admit(wanted, &mut desk) {
             self.exhausted(errno);
-        }
-    }
-
-    /// What the dest does with another connection.
-    pub(crate) fn dest_intake(&self) -> Intake {
-        match (self.dest.is_open(), self.dest.can_connect()) {
-            (true, true) => Intake::Takes,
-            (false, true) => Intake::Blocked,
-            (false, false) => Intake::Down,
-            (true, false) => Intake::Refuses,
         }
     }
 

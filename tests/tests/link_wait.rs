@@ -1,9 +1,12 @@
 //! Links that are not there yet, and more of them than an egress has places for.
 
 use seaprox_tests::ends::{egress, ingress, vacant_link, vacant_link_path};
-use seaprox_tests::eventually;
 use seaprox_tests::launch::Proxy;
-use seaprox_tests::peer::{assert_echoes, assert_refused, echo, patient, serve};
+use seaprox_tests::peer::{
+    accept_within, assert_echoes, assert_refused, echo, listen, patient, serve,
+};
+use seaprox_tests::process::want_descriptors;
+use seaprox_tests::{PATIENCE, eventually};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -203,10 +206,8 @@ fn a_thread_without_a_link_leaves_its_clients_to_another() {
     }
 }
 
-/// An ingress on fewer threads than were built in takes no more clients than its links have channels:
-/// who comes beyond that waits, where the link would have had to refuse.
-#[test]
-fn an_ingress_takes_no_more_than_its_links_carry() {
+/// The channels of a link, of which a thread has one: fewer than the connections of a build for several.
+fn channels() -> u64 {
     let (_, limits, _) = seaprox_tests::program::output(&["limits"]);
     let compiled = |name: &str| -> u64 {
         let line = limits.lines().find(|line| line.contains(name)).expect("it is printed");
@@ -215,8 +216,52 @@ fn an_ingress_takes_no_more_than_its_links_carry() {
     let connections = compiled("SEAPROX_MAX_NUM_CONNECTIONS");
     let channels = connections.div_ceil(compiled("SEAPROX_NUM_THREADS"));
     assert!(channels < connections, "a build for one thread shows nothing");
+    channels
+}
+
+/// An ingress on fewer threads than were built in takes no more clients than its links have channels:
+/// who comes beyond that waits, where the link would have had to refuse.
+#[test]
+fn an_ingress_takes_no_more_than_its_links_carry() {
+    let channels = channels();
     let ingress = ingress(&vacant_link()).start();
     ingress.wait_says(&format!("connections_max={channels} threads=1"));
     assert_eq!(ingress.status("connections_max"), [channels]);
     assert!(ingress.stderr().contains("fewer connections"), "{}", ingress.stderr());
+}
+
+/// A link that carries all it can is full, not down: `--when-full` says what becomes of who comes then,
+/// and `--link-wait` does not.
+#[test]
+fn a_full_link_is_not_down() {
+    let channels = channels() as usize;
+    want_descriptors(3 * channels as u64);
+    for when_full in ["wait", "refuse"] {
+        let link = vacant_link();
+        let backend = listen();
+        let egress = egress(&link).to(backend.local_addr().unwrap()).start();
+        let ingress =
+            ingress(&link).option("--link-wait", "300ms").option("--when-full", when_full).start();
+        ingress.wait_says("event=\"link up\"");
+        let mut pairs: Vec<_> = (0..channels).map(|_| ingress.pair(&backend)).collect();
+        if when_full == "refuse" {
+            let start = Instant::now();
+            (0..3).for_each(|_| assert_refused(ingress.address, b"hello"));
+            assert!(start.elapsed() < Duration::from_millis(250), "{:?}", start.elapsed());
+            assert_eq!(ingress.failed("table-full"), 3);
+        } else {
+            let mut waiting = ingress.connect();
+            waiting.write_all(b"any room?").unwrap();
+            // Longer than `--link-wait`.
+            assert!(accept_within(&backend, Duration::from_secs(1)).is_none(), "above the limit");
+            pairs.pop();
+            let mut taken = accept_within(&backend, PATIENCE).expect("it waited for that");
+            let mut said = [0; 9];
+            taken.read_exact(&mut said).expect("what it has said");
+            assert_eq!(&said, b"any room?");
+            assert_eq!(ingress.failed("table-full"), 0);
+        }
+        assert_eq!(ingress.failed("link-down"), 0);
+        drop((pairs, egress));
+    }
 }

@@ -13,7 +13,9 @@ use seaprox::fail::FailReason;
 use seaprox::side::{Handle, SideKey};
 use seaprox::sys::{RawFd, Ready, Sys};
 use seaprox::time::{DURATION_MILLIS_MAX, Instant};
-use seaprox::transport::{Cause, Desk, Dest, Dial, Event, Lent, Notice, Room, Step, Transport};
+use seaprox::transport::{
+    Cause, Desk, Dest, Dial, Event, Intake, Lent, Notice, Room, Step, Transport,
+};
 use seaprox::wanted::Wish;
 
 /// How the carrier of a link is connected.
@@ -193,7 +195,7 @@ impl<'m, A: Connect> LinkDest<'m, A> {
 
     /// Whether clients are to wait or to be refused while the link is down.
     fn lose_patience(&mut self, now: Instant) {
-        if self.link.is_open() {
+        if self.link.is_open() || self.link.is_full() {
             self.down_since = None;
             self.out_of_patience = false;
         } else {
@@ -202,12 +204,18 @@ impl<'m, A: Connect> LinkDest<'m, A> {
         }
     }
 
-    /// Whether anybody is to be accepted. Who would only wait for the carrier is not: all of them would
+    /// What becomes of clients. Who would only wait for the carrier is not accepted: all of them would
     /// ask again and again.
-    fn takes_clients(&self) -> bool {
-        match self.link.is_open() {
-            true => !(self.out_of_room && self.link.is_blocked()),
-            false => self.out_of_patience,
+    fn what_of_clients(&self) -> Intake {
+        if self.link.is_open() {
+            let is_blocked = self.out_of_room && self.link.is_blocked();
+            if is_blocked { Intake::Blocked } else { Intake::Takes }
+        } else if self.link.is_full() {
+            Intake::Full
+        } else if self.out_of_patience {
+            Intake::Refuses
+        } else {
+            Intake::Down
         }
     }
 
@@ -465,11 +473,11 @@ impl<K: Sys, A: Connect> Dest<K, ()> for LinkDest<'_, A> {
     }
 
     fn is_open(&self) -> bool {
-        self.takes_clients()
+        self.what_of_clients() == Intake::Takes
     }
 
-    fn can_connect(&self) -> bool {
-        self.link.is_open()
+    fn intake(&self) -> Intake {
+        self.what_of_clients()
     }
 }
 
@@ -483,10 +491,10 @@ impl<K: Sys, A: Connect> Dest<K, Wish> for LinkDest<'_, A> {
     }
 
     fn is_open(&self) -> bool {
-        self.takes_clients()
+        self.what_of_clients() == Intake::Takes
     }
 
-    fn can_connect(&self) -> bool {
-        self.link.is_open()
+    fn intake(&self) -> Intake {
+        self.what_of_clients()
     }
 }

@@ -227,6 +227,11 @@ impl<'m, C: Carrier> Link<'m, C> {
         self.carrier.is_some() && self.session.can_open()
     }
 
+    /// Whether channels could be opened, if as many were not open as may be.
+    pub fn is_full(&self) -> bool {
+        self.carrier.is_some() && self.session.is_full()
+    }
+
     /// Whether the carrier takes nothing now.
     pub fn is_blocked(&self) -> bool {
         self.outgoing.blocked

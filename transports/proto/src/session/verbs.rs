@@ -39,6 +39,11 @@ impl Session<'_> {
         self.why_not_open().is_none()
     }
 
+    /// Whether none can be opened only because as many are open as may be.
+    pub fn is_full(&self) -> bool {
+        self.why_not_open() == Some(FailReason::TableFull)
+    }
+
     fn why_not_open(&self) -> Option<FailReason> {
         if self.life.stage != Stage::Up {
             Some(FailReason::Unreachable)
