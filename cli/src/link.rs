@@ -82,10 +82,6 @@ pub fn run_ingress(config: &IngressConfig) -> ExitCode {
     let common = &config.common;
     let connections = carried(common.connections_max, common.threads);
     let ground = Ground::take(common, &wish(connections, common.threads, config.entrances.len()));
-    if connections < common.connections_max {
-        let why = format_args!("links have {CHANNELS} channels, and each thread has one link");
-        log::event(Level::Info, "fewer connections").field("why", why).send();
-    }
     let keys = config.protection.keys(&[]);
     let passed = Passed::from_environment();
     let open = |at: &Entrance| open(&at.listen, &passed, common.socket_buffer_bytes);
@@ -104,6 +100,11 @@ pub fn run_ingress(config: &IngressConfig) -> ExitCode {
     let connect = Way::of(config, keys, ground.threads);
     let paths = listenings.iter().filter_map(Listening::path).collect();
     let needs = Needs { paths, ..needs_of_link(&config.link) };
+    // Nothing is refused any more: an error is one line.
+    if connections < common.connections_max {
+        let why = format_args!("links have {CHANNELS} channels, and each thread has one link");
+        log::event(Level::Info, "fewer connections").field("why", why).send();
+    }
     ground.serve(&at, &needs, move |thread, table| {
         ingress(thread, table, links, clients, connect, dest_options, options);
     })
