@@ -118,9 +118,10 @@ impl Process {
         number.unwrap_or_else(|| panic!("no {name} in {file}: {value:?}"))
     }
 
-    /// Bytes of memory it has touched, shared ones in proportion.
+    /// Bytes of memory it has touched: .bss, stacks, what was mapped. Not the program's file, of which
+    /// its part grows whenever another process ends that runs the same program.
     pub fn pss_bytes(self) -> u64 {
-        self.kibibytes("smaps_rollup", "Pss") * 1024
+        self.kibibytes("smaps_rollup", "Pss_Anon") * 1024
     }
 
     /// Bytes of its heap, thread stacks and other private mappings, touched or not.
