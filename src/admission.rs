@@ -83,6 +83,11 @@ impl<'a> Admission<'a> {
             .for_each(ring);
     }
 
+    /// Whether another thread can take a connection, now or later.
+    pub(crate) fn another_can(&self) -> bool {
+        self.others().any(|share| share.runs() && !share.is_down())
+    }
+
     /// Whether another connection is wanted. O(threads).
     pub(crate) fn wanted(&self, intake: Intake) -> bool {
         if self.retry_at.is_some() {
@@ -90,7 +95,7 @@ impl<'a> Admission<'a> {
         }
         // Where another is full, clients wait for that one, or it refuses them.
         if intake == Intake::Refuses {
-            return !self.others().any(|share| share.runs() && !share.is_down());
+            return !self.another_can();
         }
         if intake == Intake::Down {
             return false;

@@ -255,7 +255,8 @@ where
         }
         let intake = self.dest.intake();
         let before = core::mem::replace(&mut self.intake, intake);
-        if before != intake {
+        // Once its source has ended it is down to the others, whatever its dest could do.
+        if before != intake && !self.source_ended {
             self.admission_stale = true;
             let sys = self.sys;
             self.admission.dest_changed(before, intake, |share| share.ring(sys));
@@ -565,6 +566,10 @@ where
 
     /// The proxy drains: who waits in the backlog already is still served, as far as there is room.
     fn take_what_is_queued(&mut self) {
+        if self.intake.is_down() && self.admission.another_can() {
+            // Again when that one has taken them, or cannot any more.
+            return;
+        }
         while self.poller.has_room() {
             if self.table.is_full() || self.admission.retry_at().is_some() {
                 // Again when a connection has ended, or the pause is over.
@@ -588,6 +593,8 @@ where
         let mut desk = Desk { sys: self.sys, poller: &mut self.poller, now };
         self.source.end(&mut desk);
         self.source_ended = true;
+        let (sys, before) = (self.sys, self.intake);
+        self.admission.dest_changed(before, Intake::Refuses, |share| share.ring(sys));
     }
 
     /// The number of connections changed.

@@ -216,3 +216,25 @@ fn nobody_new_while_it_drains() {
     drop(client);
     echoes.join().unwrap();
 }
+
+/// TERM to an ingress of two threads of which one has no link: who is queued is served by the other,
+/// whichever of them looks first.
+#[test]
+fn an_ingress_with_a_thread_without_a_link_drains() {
+    for _ in 0..8 {
+        let link = vacant_link();
+        let egress = egress(&link).to(serve(echo)).start();
+        let first = ingress(&link).start();
+        first.wait_says("event=\"link up\"");
+        let mut ingress = ingress(&link).threads(2).start();
+        ingress.wait_says("event=\"link up\"");
+        ingress.process.signal(Signal::SIGSTOP);
+        let mut clients: Vec<_> = (0..60).map(|_| ingress.connect()).collect();
+        ingress.process.signal(Signal::SIGTERM);
+        ingress.process.signal(Signal::SIGCONT);
+        clients.iter_mut().for_each(|client| assert_echoes(client, b"hello"));
+        drop(clients);
+        assert_ends_soon(&mut ingress);
+        assert_eq!(egress.stderr().matches("event=\"link up\"").count(), 2);
+    }
+}
