@@ -100,4 +100,15 @@ static inline void hear_reset(int fd) {
     IS(ECONNRESET, errno);
 }
 
+/* Connects and is reset, which may come before the connect has returned. */
+static inline void be_refused(int port) {
+    struct sockaddr_in address = loopback(port);
+    int fd = patient(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+        hear_reset(fd);
+    else
+        IS(ECONNRESET, errno);
+    IS(0, close(fd));
+}
+
 #endif

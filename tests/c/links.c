@@ -220,9 +220,7 @@ static int over(const char *scheme, int by_connector, int keyed) {
 
     /* Nobody is behind the far end any more. */
     IS(0, close(backend));
-    int refused = connect_to(port_of(address));
-    hear_reset(refused);
-    IS(0, close(refused));
+    be_refused(port_of(address));
 
     IS(0, seaprox_drain(ingress));
     IS(0, seaprox_drain(egress));
@@ -287,9 +285,7 @@ static void strangers(const char *scheme) {
         IS(0, seaprox_listening(ingress, 0, address, sizeof address));
         for (uintptr_t n = 0; n < THREADS; n++)
             IS(0, pthread_create(&threads[THREADS + n], NULL, run_ingress, (void *)n));
-        int client = connect_to(port_of(address));
-        hear_reset(client);
-        IS(0, close(client));
+        be_refused(port_of(address));
         IS(0, seaprox_stop(ingress));
         for (int n = 0; n < THREADS; n++)
             IS(0, pthread_join(threads[THREADS + n], NULL));
