@@ -4,8 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::proxy::Proxy;
-use crate::wire::{Behaviour, GREETING_BYTES};
+use crate::wire::GREETING_BYTES;
 
 /// How long any one call may wait.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -16,13 +15,6 @@ pub(crate) fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    Ok(stream)
-}
-
-/// Opens a connection and has the greeting echoed once.
-pub(crate) fn connect_echoed(proxy: &Proxy, behaviour: Behaviour) -> io::Result<TcpStream> {
-    let stream = proxy.open()?;
-    exchange(&stream, &behaviour.greeting())?;
     Ok(stream)
 }
 

@@ -4,6 +4,7 @@
 mod accounting;
 mod backend;
 mod client;
+mod effort;
 mod host;
 mod lifecycle;
 mod metrics;
@@ -74,7 +75,7 @@ fn benchmark(options: &Options) -> Result<(), String> {
     let open_files = sys::raise_open_files().map_err(explain("cannot raise open files"))?;
     lifecycle::guard();
     let folder = Folder::create().map_err(explain("cannot make a temporary folder"))?;
-    let installed = peers::find(options);
+    let installed = peers::find(&options.peers, options.seaprox.as_deref());
     let setting = Setting {
         threads: options.threads,
         open_files,

@@ -1,5 +1,13 @@
 //! What is measured: each figure's unit, column, and which way is better.
 
+use std::io;
+
+/// One round's figures, or why there are none.
+pub(crate) type Measured = Result<Vec<(Metric, f64)>, String>;
+
+/// The same before it is put into words.
+pub(crate) type Figures = io::Result<Vec<(Metric, f64)>>;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Metric {
     GigabytesPerSecond,

@@ -1,21 +1,21 @@
 //! The proxies and tunnels of a run: which there are, where their programs lie,
 //! and the commands that start each.
 
+mod launch;
 mod tunnels;
 mod udp;
 
 use std::env;
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::backend::ECHO_ROLE;
-use crate::options::Options;
+use launch::{beside_this, is_program};
 use tunnels::Ends;
+
+pub(crate) use launch::{Launch, Route, find_in_path};
 
 /// Connections that every proxy is configured to hold.
 const CONNECTIONS: u64 = 6000;
@@ -190,10 +190,10 @@ pub(crate) struct Installed {
 
 impl Installed {
     /// Finds a peer, or says in one line what is missing.
-    fn find(peer: Peer, options: &Options) -> Result<Self, String> {
-        let program = match (peer.program(), &options.seaprox) {
+    fn find(peer: Peer, seaprox: Option<&Path>) -> Result<Self, String> {
+        let program = match (peer.program(), seaprox) {
             (Program::None, _) => None,
-            (Program::Beside("seaprox"), Some(path)) if is_program(path) => Some(path.clone()),
+            (Program::Beside("seaprox"), Some(path)) if is_program(path) => Some(path.to_owned()),
             (Program::Beside("seaprox"), Some(path)) => {
                 return Err(format!("{} is no program", path.display()));
             }
@@ -204,9 +204,14 @@ impl Installed {
                 Some(find_in_path(name).ok_or_else(|| format!("{name} is not installed"))?)
             }
         };
-        let installed = Self { peer, program };
-        tunnels::check(&installed)?;
-        Ok(installed)
+        // What a tunnel lacks beside its program.
+        match (peer, &program) {
+            (Peer::SeaproxLink, Some(program)) => tunnels::help(program).map(drop)?,
+            (Peer::SeaproxUdp | Peer::SeaproxUdpKeys, Some(program)) => udp::check(program)?,
+            (Peer::Ssh, _) => tunnels::check_ssh()?,
+            _ => {}
+        }
+        Ok(Self { peer, program })
     }
 
     /// The size of its program file.
@@ -301,48 +306,6 @@ impl Installed {
     }
 }
 
-/// One process to be started.
-pub(crate) struct Launch {
-    pub(crate) command: Command,
-    /// The file that appears once the next process may be started; none when
-    /// that one waits by itself.
-    pub(crate) ready: Option<PathBuf>,
-    /// Whether it is the relay between the ends: nothing that it uses counts.
-    pub(crate) is_relay: bool,
-}
-
-impl Launch {
-    fn of(command: Command) -> Self {
-        Self { command, ready: None, is_relay: false }
-    }
-
-    fn ready_with(command: Command, file: PathBuf) -> Self {
-        Self { ready: Some(file), ..Self::of(command) }
-    }
-}
-
-/// What a proxy is to do, and with how much.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Route<'a> {
-    pub(crate) listen: SocketAddr,
-    pub(crate) target: SocketAddr,
-    pub(crate) threads: usize,
-    pub(crate) open_files: u64,
-    pub(crate) seaprox_args: &'a [String],
-    pub(crate) folder: &'a Path,
-    /// What the relay between the ends is to do, in its words; no relay
-    /// without.
-    pub(crate) path: Option<&'a str>,
-}
-
-impl Route<'_> {
-    fn write(&self, kind: &str, text: &str) -> io::Result<PathBuf> {
-        let path = self.folder.join(format!("{kind}-{}.conf", self.listen.port()));
-        fs::write(&path, text)?;
-        Ok(path)
-    }
-}
-
 fn haproxy(route: &Route<'_>, more: &str) -> io::Result<PathBuf> {
     let text = format!(
         "global\n  nbthread {threads}\n  maxconn {connections}\n\
@@ -394,14 +357,15 @@ fn rinetd(route: &Route<'_>) -> io::Result<PathBuf> {
     route.write("rinetd", &text)
 }
 
-/// The peers of `options` that are here; the others are named.
-pub(crate) fn find(options: &Options) -> Vec<Installed> {
+/// Those of `peers` that are here; the others are named. `seaprox` is where its
+/// program lies, if not beside this one.
+pub(crate) fn find(peers: &[Peer], seaprox: Option<&Path>) -> Vec<Installed> {
     let find = |&peer: &Peer| {
-        Installed::find(peer, options)
+        Installed::find(peer, seaprox)
             .inspect_err(|reason| eprintln!("without {}: {reason}", peer.name()))
             .ok()
     };
-    options.peers.iter().filter_map(find).collect()
+    peers.iter().filter_map(find).collect()
 }
 
 /// Builds the small peers of this package and the hostile relay too when cargo
@@ -423,23 +387,4 @@ pub(crate) fn build_small_peers() -> io::Result<()> {
         status if status.success() => Ok(()),
         status => Err(io::Error::other(format!("cargo build: {status}"))),
     }
-}
-
-fn beside_this(name: &str) -> Option<PathBuf> {
-    let path = env::current_exe().ok()?.parent()?.join(name);
-    is_program(&path).then_some(path)
-}
-
-/// Looks in PATH, and where servers lie that are not in every user's PATH.
-pub(crate) fn find_in_path(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let servers = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    env::split_paths(OsStr::new(&path))
-        .chain(servers)
-        .map(|folder| folder.join(name))
-        .find(|path| is_program(path))
-}
-
-fn is_program(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::accounting::Processes;
 use crate::client;
+use crate::effort::Threads;
 use crate::lifecycle::{self, Owned};
-use crate::options::Threads;
 use crate::peers::{Installed, Launch, Peer, Route};
 use crate::wire::Behaviour;
 use crate::{socks5, sys};
@@ -135,6 +135,13 @@ impl Proxy {
     pub(crate) fn open(&self) -> io::Result<TcpStream> {
         let stream = client::connect(self.addr)?;
         self.asked_for.map_or(Ok(()), |to| socks5::set_up(&stream, to))?;
+        Ok(stream)
+    }
+
+    /// The same, and the greeting has come back once.
+    pub(crate) fn open_echoed(&self, behaviour: Behaviour) -> io::Result<TcpStream> {
+        let stream = self.open()?;
+        client::exchange(&stream, &behaviour.greeting())?;
         Ok(stream)
     }
 

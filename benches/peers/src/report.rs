@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::effort::{Cores, Threads};
 use crate::host::Host;
 use crate::metrics::{Column, Metric};
-use crate::options::{Cores, Threads};
 use crate::peers::Peer;
 use crate::workloads::Workload;
 

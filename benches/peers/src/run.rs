@@ -4,12 +4,14 @@ use std::thread;
 use std::time::Duration;
 
 use crate::backend::Backend;
-use crate::options::{Cores, Options};
+use crate::effort::Cores;
+use crate::metrics::Measured;
+use crate::options::Options;
 use crate::peers::Installed;
 use crate::proxy::{Proxy, Setting};
 use crate::report::Report;
 use crate::sys::Affinity;
-use crate::workloads::{Measured, Workload};
+use crate::workloads::Workload;
 
 /// Between two measurements, for the proxy to get rid of the last connections,
 /// and after one that failed, to say why.

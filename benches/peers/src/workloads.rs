@@ -11,10 +11,8 @@ mod stall;
 mod start;
 mod syscalls;
 
-use std::io;
-
-use crate::metrics::Metric;
-use crate::options::{Cores, Effort};
+use crate::effort::{Cores, Effort};
+use crate::metrics::Measured;
 use crate::peers::Peer;
 use crate::proxy::Proxy;
 
@@ -49,9 +47,6 @@ pub(crate) enum Workload {
     PathBulk,
     PathPing,
 }
-
-/// One round's figures, or why there are none.
-pub(crate) type Measured = Result<Vec<(Metric, f64)>, String>;
 
 impl Workload {
     pub(crate) const ALL: [Self; 28] = [
@@ -237,6 +232,3 @@ impl Workload {
         .map_err(|error| error.to_string())
     }
 }
-
-/// What a workload returns before it is wrapped up.
-type Figures = io::Result<Vec<(Metric, f64)>>;

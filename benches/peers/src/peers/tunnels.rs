@@ -7,23 +7,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Installed, Launch, Peer, Route, find_in_path, udp};
+use super::launch::{Launch, Route, find_in_path};
 use crate::lifecycle;
 
-/// Says in one line what a tunnel lacks beside the program that was found.
-pub(super) fn check(installed: &Installed) -> Result<(), String> {
-    match (installed.peer, &installed.program) {
-        (Peer::SeaproxLink, Some(program)) => {
-            help(program)?;
-            Ok(())
-        }
-        (Peer::SeaproxUdp | Peer::SeaproxUdpKeys, Some(program)) => udp::check(program),
-        (Peer::Ssh, _) => ["ssh", "ssh-keygen"]
-            .into_iter()
-            .find(|name| find_in_path(name).is_none())
-            .map_or(Ok(()), |name| Err(format!("{name} is not installed"))),
-        _ => Ok(()),
-    }
+/// Says in one line what ssh lacks beside its server.
+pub(super) fn check_ssh() -> Result<(), String> {
+    ["ssh", "ssh-keygen"]
+        .into_iter()
+        .find(|name| find_in_path(name).is_none())
+        .map_or(Ok(()), |name| Err(format!("{name} is not installed")))
 }
 
 /// What seaprox says of links.

@@ -6,8 +6,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 
-use super::tunnels::Ends;
-use super::{Launch, Route, beside_this, find_in_path, tunnels};
+use super::launch::{Launch, Route, beside_this, find_in_path};
+use super::tunnels::{self, Ends};
 use crate::lifecycle;
 
 /// The relay's program, of the package of the tests.

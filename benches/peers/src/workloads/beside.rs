@@ -3,10 +3,10 @@
 use std::io;
 use std::time::Instant;
 
-use super::{Figures, idle};
+use super::idle;
 use crate::client;
-use crate::metrics::Metric;
-use crate::options::Effort;
+use crate::effort::Effort;
+use crate::metrics::{Figures, Metric};
 use crate::proxy::Proxy;
 use crate::wire::{Behaviour, GREETING_BYTES};
 
@@ -30,7 +30,7 @@ pub(crate) fn measure(proxy: &Proxy, effort: &Effort, count: usize) -> Figures {
 
 /// Microseconds a round trip takes.
 fn time_round_trips(proxy: &Proxy, effort: &Effort) -> io::Result<f64> {
-    let stream = client::connect_echoed(proxy, Behaviour::EchoAlone)?;
+    let stream = proxy.open_echoed(Behaviour::EchoAlone)?;
     let message = [0; GREETING_BYTES];
     let batch = || -> io::Result<f64> {
         let started = Instant::now();

@@ -4,9 +4,8 @@ use std::io::{self, ErrorKind};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::Figures;
-use crate::metrics::Metric;
-use crate::options::Effort;
+use crate::effort::Effort;
+use crate::metrics::{Figures, Metric};
 use crate::proxy::Proxy;
 use crate::sys::{self, Epoll};
 use crate::wire::Behaviour;

@@ -5,12 +5,10 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Figures;
 use super::bulk::Sink;
 use crate::accounting::Processes;
-use crate::client;
-use crate::metrics::Metric;
-use crate::options::Effort;
+use crate::effort::Effort;
+use crate::metrics::{Figures, Metric};
 use crate::proxy::Proxy;
 use crate::wire::Behaviour;
 
@@ -34,7 +32,7 @@ pub(crate) fn open(proxy: &Proxy, count: usize) -> io::Result<Vec<TcpStream>> {
             let text = format!("only {opened} of {count} connections in {seconds} s");
             return Err(io::Error::other(text));
         }
-        let stream = client::connect_echoed(proxy, Behaviour::Echo).map_err(|error| {
+        let stream = proxy.open_echoed(Behaviour::Echo).map_err(|error| {
             io::Error::other(format!("only {opened} of {count} connections: {error}"))
         })?;
         streams.push(stream);

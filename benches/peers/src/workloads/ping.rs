@@ -6,12 +6,11 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Figures;
 use super::bulk::Sink;
 use super::pingpong::percentiles;
 use crate::client;
-use crate::metrics::Metric;
-use crate::options::Effort;
+use crate::effort::Effort;
+use crate::metrics::{Figures, Metric};
 use crate::proxy::Proxy;
 use crate::wire::{Behaviour, GREETING_BYTES};
 
@@ -20,7 +19,7 @@ use crate::wire::{Behaviour, GREETING_BYTES};
 pub(crate) fn measure(proxy: &Proxy, effort: &Effort, bulk: usize) -> Figures {
     // Answered by a thread of its own, and taken by one here: of what the ping
     // waits for only the tunnel is shared with the bulk data.
-    let stream = client::connect_echoed(proxy, Behaviour::EchoAlone)?;
+    let stream = proxy.open_echoed(Behaviour::EchoAlone)?;
     let mut sink = Sink::open(proxy, bulk)?;
     let Effort { warm_up, long_window, .. } = *effort;
     thread::scope(|scope| {
@@ -39,7 +38,7 @@ pub(crate) fn measure(proxy: &Proxy, effort: &Effort, bulk: usize) -> Figures {
 
 /// On one connection over a path, with nothing beside it.
 pub(crate) fn measure_path(proxy: &Proxy, effort: &Effort) -> Figures {
-    let stream = client::connect_echoed(proxy, Behaviour::EchoAlone)?;
+    let stream = proxy.open_echoed(Behaviour::EchoAlone)?;
     ping_for(&stream, effort.warm_up)?;
     Ok(percentiles(&mut ping_for(&stream, effort.path_ping_window)?)?.into())
 }

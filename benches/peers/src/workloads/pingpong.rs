@@ -4,10 +4,8 @@ use std::io::{self, ErrorKind};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::Figures;
-use crate::client;
-use crate::metrics::Metric;
-use crate::options::Effort;
+use crate::effort::Effort;
+use crate::metrics::{Figures, Metric};
 use crate::proxy::Proxy;
 use crate::sys::{self, Epoll};
 use crate::wire::Behaviour;
@@ -62,7 +60,7 @@ impl Players {
         let message = vec![0; message_bytes];
         let mut players = Vec::with_capacity(CONNECTIONS);
         for token in 0..CONNECTIONS {
-            let stream = client::connect_echoed(proxy, Behaviour::Echo)?;
+            let stream = proxy.open_echoed(Behaviour::Echo)?;
             epoll.add(&stream, token, sys::READABLE)?;
             players.push(Player { stream, sent_at: Instant::now(), received: 0 });
         }

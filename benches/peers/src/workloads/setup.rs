@@ -1,8 +1,8 @@
 //! What it costs to be told where to: two messages and their answers, before bytes flow.
 
-use super::{Figures, pingpong, short};
-use crate::metrics::Metric;
-use crate::options::Effort;
+use super::{pingpong, short};
+use crate::effort::Effort;
+use crate::metrics::{Figures, Metric};
 use crate::peers::Peer;
 use crate::proxy::Proxy;
 use crate::socks5::REQUEST_BYTES;

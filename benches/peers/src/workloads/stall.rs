@@ -2,10 +2,9 @@
 
 use std::io;
 
-use super::Figures;
 use super::bulk::Sink;
-use crate::metrics::Metric;
-use crate::options::Effort;
+use crate::effort::Effort;
+use crate::metrics::{Figures, Metric};
 use crate::proxy::Proxy;
 use crate::sys;
 use crate::wire::Behaviour;

@@ -2,8 +2,7 @@
 
 use std::io;
 
-use super::Figures;
-use crate::metrics::Metric;
+use crate::metrics::{Figures, Metric};
 use crate::proxy::Proxy;
 
 /// Reads off what the start of a fresh proxy has shown.

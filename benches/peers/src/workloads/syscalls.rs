@@ -7,12 +7,11 @@ use std::process::{ChildStderr, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Measured;
 use crate::accounting::{self, Processes};
 use crate::client;
+use crate::effort::Effort;
 use crate::lifecycle::Owned;
-use crate::metrics::Metric;
-use crate::options::Effort;
+use crate::metrics::{Measured, Metric};
 use crate::peers;
 use crate::proxy::Proxy;
 use crate::sys;
@@ -40,12 +39,12 @@ fn count(
 ) -> io::Result<Vec<(Metric, f64)>> {
     let tracer = Tracer::attach(strace, processes)?;
     for _ in 0..effort.traced_connections {
-        let stream = client::connect_echoed(proxy, Behaviour::Short)?;
+        let stream = proxy.open_echoed(Behaviour::Short)?;
         io::copy(&mut &stream, &mut io::sink())?;
     }
     let connection_calls = tracer.finish()?;
 
-    let stream = client::connect_echoed(proxy, Behaviour::Echo)?;
+    let stream = proxy.open_echoed(Behaviour::Echo)?;
     let tracer = Tracer::attach(strace, processes)?;
     for _ in 0..effort.traced_pairs {
         client::exchange(&stream, &[0; GREETING_BYTES])?;
